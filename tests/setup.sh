@@ -1,0 +1,37 @@
+#!/bin/sh
+# setup.sh VERSION [network]: prints the folder in which `deno` of that version is, fetching it with npx if need be.
+# With "network", sees to it that the network tools are installed.
+set -eu
+PATH="$PATH:/usr/sbin:/sbin" # plain users have no sbin in theirs
+
+missing=
+need() { command -v "$1" > /dev/null || missing="$missing $2"; }
+if [ "${2-}" = network ]; then
+  need ip iproute2
+  need iptables-nft-save iptables
+  need nft nftables
+  need conntrack conntrack
+  need nsenter util-linux
+fi
+if [ -n "$missing" ]; then
+  install="apt-get install --yes --no-install-recommends$missing"
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
+    echo "Some Debian packages are missing; as root, run: $install" >&2
+    exit 1
+  fi
+  echo "Installing$missing ..." >&2
+  log=$(apt-get --quiet update 2>&1 && DEBIAN_FRONTEND=noninteractive $install 2>&1) || {
+    echo "$log" >&2
+    exit 1
+  }
+fi
+
+if [ "$(deno --version 2> /dev/null | head -n 1 | cut -d ' ' -f 2)" = "$1" ]; then
+  deno=$(command -v deno)
+elif command -v npx > /dev/null; then
+  deno=$(npx --yes "deno@$1" eval --quiet 'console.log(Deno.execPath())')
+else
+  echo "Neither Deno $1 nor npx is installed; run: apt-get install npm, or see https://docs.deno.com/runtime" >&2
+  exit 1
+fi
+dirname "$deno"
