@@ -1,0 +1,72 @@
+/**
+ * Which back end of iptables the node uses: rules in the other one would stand, but a firewall in this one would not see them.
+ *
+ * @module
+ */
+import { type CommandOptions, type CommandResult, type CommandRunner, runCommand } from "./command.ts";
+import { type Backend, iptablesProgram, normaliseSpec } from "./iptables.ts";
+import type { Rule } from "./rules.ts";
+
+/** Chains that the kubelet makes in the back end that it uses; as kubernetes-sigs/iptables-wrappers v3 looks for them. */
+const HINT = /^:(?:KUBE-IPTABLES-HINT|KUBE-KUBELET-CANARY)/m;
+
+/** What {@linkcode detectBackend} found. */
+export interface Detected {
+  /** Undefined: only the plain command names are installed, which then drive the only back end there is. */
+  readonly backend: Backend;
+  /** The kubelet left its mark, so this will not change. */
+  readonly certain: boolean;
+}
+
+/** Finds the back end that the node uses. Creates no table, and takes no lock. */
+export async function detectBackend(runner: CommandRunner, options: CommandOptions): Promise<Detected> {
+  const save = (family: 4 | 6, backend: "nft" | "legacy") => list(runner, family, backend, "mangle", options);
+  const [nft, nft6, legacy, legacy6] = await Promise.all([
+    save(4, "nft"),
+    save(6, "nft"),
+    save(4, "legacy"),
+    save(6, "legacy"),
+  ]);
+  const hints = ({ stdout }: CommandResult) => HINT.test(stdout);
+  if (hints(nft) || hints(nft6)) return { backend: "nft", certain: true };
+  if (hints(legacy) || hints(legacy6)) return { backend: "legacy", certain: true };
+  const isMissing = ({ error }: CommandResult) => error?.kind === "missing-program";
+  return { backend: !isMissing(nft) ? "nft" : !isMissing(legacy) ? "legacy" : undefined, certain: false };
+}
+
+/**
+ * Whether rules of ours stand in a back end that is not used: an earlier run left them there. Creates no table, and takes no
+ * lock. Only the table raw is looked at, which is short on every node and holds three of five.
+ */
+export async function hasStrayRules(
+  runner: CommandRunner,
+  rules: readonly Rule[],
+  backend: "nft" | "legacy",
+  options: CommandOptions,
+): Promise<boolean> {
+  const looks = ([4, 6] as const).map(async (family) => {
+    const own = new Set(
+      rules.filter((rule) => rule.family === family && rule.table === "raw").map(({ chain, spec }) =>
+        `${chain} ${spec}`
+      ),
+    );
+    if (own.size === 0) return false;
+    const { stdout } = await list(runner, family, backend, "raw", options);
+    return [...stdout.matchAll(/^-A (\S+) (.*)$/gm)].some(([, chain, spec = ""]) =>
+      own.has(`${chain} ${normaliseSpec(spec)}`)
+    );
+  });
+  return (await Promise.all(looks)).some(Boolean);
+}
+
+/** Lists one table, or with the legacy back end all that there are: naming one there would make the kernel create it. */
+function list(
+  runner: CommandRunner,
+  family: 4 | 6,
+  backend: "nft" | "legacy",
+  table: string,
+  options: CommandOptions,
+): Promise<CommandResult> {
+  const program = iptablesProgram("save", family, backend);
+  return runCommand(runner, backend === "nft" ? [program, "-t", table] : [program], options);
+}

@@ -1,0 +1,24 @@
+import { delay } from "@std/async/delay";
+
+/** The passing of time, replaced in tests. */
+export interface Clock {
+  /** Milliseconds since some moment, by a clock that is never set. */
+  now(): number;
+  /** Resolves after `ms` milliseconds, or when the signal aborts. Never rejects. */
+  delay(ms: number, signal?: AbortSignal): Promise<void>;
+}
+
+/** setTimeout() takes a longer time for 1 ms. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** The clock that really passes. */
+export const monotonicClock: Clock = {
+  now: () => performance.now(),
+  async delay(ms, signal) {
+    for (let left = ms; left > 0 && !signal?.aborted; left -= MAX_TIMER_MS) {
+      await delay(Math.min(left, MAX_TIMER_MS), signal && { signal }).catch((error) => {
+        if (!signal?.aborted) throw error;
+      });
+    }
+  },
+};

@@ -1,0 +1,103 @@
+/**
+ * Why a command failed, decided once, so that nobody else reads the error texts of `ip` and `iptables`.
+ *
+ * @module
+ */
+
+/** The kinds of failure that make a difference to somebody. */
+export type FailureKind =
+  /** The program is not installed. */
+  | "missing-program"
+  /** CAP_NET_ADMIN (or root) is lacking. */
+  | "not-permitted"
+  /** Another program holds the xtables lock. */
+  | "locked"
+  /** The lock file cannot be opened: a read-only root, or a /run that is not the node's. */
+  | "lock-file"
+  /** The kernel is busy: EAGAIN, EBUSY, EINTR. */
+  | "busy"
+  /** The kernel lacks a table, a match, a target, a family or a link type. */
+  | "unsupported"
+  | "timed-out"
+  /** The caller's signal ended it. */
+  | "aborted"
+  | "other";
+
+/** A {@linkcode FailureKind} and what was said of it. */
+export interface CommandFailure {
+  readonly kind: FailureKind;
+  readonly said: string;
+}
+
+// By text: iptables exits 4 for the lock and for missing rights, 1 to 3 for the rest; ip exits 1 or 2 for everything.
+const TEXTS: readonly (readonly [FailureKind, RegExp])[] = [
+  ["lock-file", /can't open lock file|problem acquiring the xtables lock: (?:read-only|permission)/i],
+  ["locked", /xtables lock|xtables\.lock/i],
+  ["busy", /temporarily unavailable|resource busy|interrupted system call|no buffer space|cannot allocate memory/i],
+  ["not-permitted", /permission denied|operation not permitted|you must be root/i],
+  [
+    "unsupported",
+    /table does not exist|can't initialize|unknown device type|chain\/target\/match by that name|couldn't load|not supported|unknown option "--notrack"/i,
+  ],
+];
+
+const PACKAGES: Readonly<Record<string, string>> = { ip: "iproute2", nft: "nftables" };
+
+const REMEDIES: Readonly<Partial<Record<FailureKind, string>>> = {
+  "not-permitted": "CAP_NET_ADMIN is missing: run as root, or give the container the capability NET_ADMIN",
+  locked: "another program holds the xtables lock",
+  "lock-file": "mount the node's /run/xtables.lock into the container, writable: hostPath, type FileOrCreate",
+};
+
+/** A command that did not end well. */
+export class CommandError extends Error {
+  override readonly name = "CommandError";
+  readonly kind: FailureKind;
+  readonly argv: readonly string[];
+  /** Undefined when it never started. */
+  readonly code: number | undefined;
+  readonly stderr: string;
+
+  constructor(argv: readonly string[], failure: CommandFailure, code?: number, stderr = "") {
+    const program = argv[0] ?? "";
+    const remedy = failure.kind === "missing-program"
+      ? `not installed: Debian's package ${PACKAGES[program] ?? "iptables"} has it`
+      : REMEDIES[failure.kind];
+    const said = failure.kind === "missing-program" ? [] : [failure.said];
+    super(`Cannot run ${program}: ${[...said, ...(remedy === undefined ? [] : [remedy])].join("; ")}`);
+    this.kind = failure.kind;
+    this.argv = argv;
+    this.code = code;
+    this.stderr = stderr;
+  }
+
+  /** The error of a command that ended, or undefined when it ended well. */
+  static of(
+    argv: readonly string[],
+    status: { readonly code: number; readonly signal: string | null } | undefined,
+    stderr: string,
+    killed: CommandFailure | undefined,
+  ): CommandError | undefined {
+    if (killed !== undefined) return new CommandError(argv, killed, status?.code, stderr);
+    if (status?.code === 0) return undefined;
+    const end = status?.signal ? `killed by ${status.signal}` : `exit code ${status?.code}`;
+    const lines = stderr.split("\n").map((line) => line.trim()).filter(isTelling);
+    return new CommandError(argv, { kind: classify(stderr), said: lines.join("; ") || end }, status?.code, stderr);
+  }
+
+  /** True for what may pass by itself, so that trying again soon is worth it. */
+  get transient(): boolean {
+    return this.kind === "locked" || this.kind === "busy" || this.kind === "timed-out";
+  }
+}
+
+/** Reads the kind of a failure off an error text of `ip` or `iptables`. */
+export function classify(text: string): FailureKind {
+  return TEXTS.find(([, pattern]) => pattern.test(text))?.[0] ?? "other";
+}
+
+// iptables adds "# Warning: iptables-legacy tables present" and "Try `iptables -h' for more information."
+function isTelling(line: string): boolean {
+  return line !== "" && !line.startsWith("#") && !line.startsWith("Try `") &&
+    !line.startsWith("Error occurred at line");
+}

@@ -1,0 +1,126 @@
+import type { Clock } from "./clock.ts";
+import type { CommandRunner } from "./command.ts";
+import type { Config } from "./config.ts";
+import { desired } from "./desired.ts";
+import type { Backend } from "./iptables.ts";
+import type { Keeper } from "./keeper.ts";
+import { getLog } from "./log/mod.ts";
+import { Loop } from "./loop.ts";
+import type { Observer } from "./observer.ts";
+import { pollRules } from "./poll.ts";
+import type { Signals } from "./signals.ts";
+import { addressMonitor, type Monitor, ruleMonitor, Watcher } from "./watch.ts";
+
+const log = getLog("daemon");
+
+/** How often rules are looked at whose kernel back end reports no events. */
+const POLL_MS = 5000;
+
+/** What a daemon works with. */
+export interface DaemonOptions {
+  readonly config: Config;
+  readonly keeper: Keeper;
+  readonly runner: CommandRunner;
+  readonly clock: Clock;
+  readonly observers: readonly Observer[];
+  readonly signals: Signals;
+}
+
+/** Keeps everything as desired, at each interval and at each event, until it is stopped. */
+export async function runDaemon(options: DaemonOptions): Promise<void> {
+  const { config, keeper, clock, observers, signals } = options;
+  const watching = new Watching(options, (scope) => loop.request("event", scope));
+  const loop = new Loop({
+    interval: config.syncInterval,
+    clock,
+    async pass(request, signal) {
+      const report = await keeper.pass(request, { signal });
+      if (signal.aborted) return { ok: false };
+      for (const observer of observers) observer.onPass?.(report, request);
+      watching.follow(keeper.backend);
+      const peaceful = report.items.filter(({ damped }) => !damped);
+      // Drift that no event told of: a watcher hangs, or has lost its place.
+      if (request.cause === "interval" && peaceful.some(({ before }) => before?.ok === false)) watching.restart();
+      return { ok: peaceful.every(({ after }) => after?.ok), again: keeper.again };
+    },
+  });
+  signals.stop.addEventListener("abort", () => observers.forEach((observer) => observer.onStop?.()));
+  signals.onReload = () => loop.request("signal");
+  await loop.run(signals.stop);
+  await watching.end();
+}
+
+/** The watchers of a daemon. */
+class Watching {
+  readonly #options: DaemonOptions;
+  readonly #request: (scope: "all" | "addresses" | "rules") => void;
+  readonly #watchers = new Map<string, Watcher>();
+  readonly #running: Promise<unknown>[] = [];
+  /** Ends the watching of rules. */
+  #rules: { readonly backend: Backend; readonly stop: AbortController } | undefined;
+
+  constructor(options: DaemonOptions, request: (scope: "all" | "addresses" | "rules") => void) {
+    this.#options = options;
+    this.#request = request;
+    const { config, signals } = options;
+    if (config.watch) this.#running.push(this.#watch(addressMonitor(desired(config, "present")), signals.stop));
+  }
+
+  /** Watches the rules in the back end that holds them. */
+  follow(backend: Backend): void {
+    const { config, signals } = this.#options;
+    if (!config.watch || !config.setupIptables || (this.#rules !== undefined && this.#rules.backend === backend)) {
+      return;
+    }
+    this.#rules?.stop.abort();
+    const stop = new AbortController();
+    this.#rules = { backend, stop };
+    signals.stop.addEventListener("abort", () => stop.abort());
+    this.#running.push(this.#watchRules(backend, stop.signal));
+  }
+
+  /** Starts all monitors anew. */
+  restart(): void {
+    for (const watcher of this.#watchers.values()) watcher.restart();
+  }
+
+  /** Resolves when all have ended. */
+  async end(): Promise<void> {
+    await Promise.all(this.#running);
+  }
+
+  #watch(monitor: Monitor, signal: AbortSignal): Promise<boolean> {
+    const { runner, clock, observers } = this.#options;
+    const watcher = new Watcher(monitor, {
+      runner,
+      clock,
+      onEvent: this.#request,
+      onRestart: (program) => observers.forEach((observer) => observer.onWatcherRestart?.(program)),
+    });
+    this.#watchers.set(monitor.scope, watcher);
+    return watcher.run(signal);
+  }
+
+  async #watchRules(backend: Backend, signal: AbortSignal): Promise<void> {
+    const { config, keeper, runner, clock } = this.#options;
+    const monitored = backend === "legacy" ? false : this.#watch(ruleMonitor(), signal);
+    // The legacy back end reports no events, and which one the plain names drive is unknown.
+    if (backend === "nft") {
+      if (await monitored) return;
+      log.warning("Losses of rules are noticed by polling: nft is not installed (Debian's package nftables)", {
+        interval: `${POLL_MS / 1000}s`,
+      });
+    }
+    await Promise.all([
+      monitored,
+      pollRules(keeper.rules, backend, {
+        runner,
+        clock,
+        interval: Math.min(POLL_MS, config.syncInterval),
+        timeout: config.commandTimeout,
+        onEvent: () => this.#request("rules"),
+        signal,
+      }),
+    ]);
+  }
+}

@@ -1,0 +1,107 @@
+import type { CommandError } from "./command_error.ts";
+import { type Item, itemName } from "./desired.ts";
+import { getLog } from "./log/mod.ts";
+import { Recurring, repeatText } from "./log/repeat.ts";
+import type { Request } from "./loop.ts";
+import type { Observer } from "./observer.ts";
+import type { Report } from "./reconcile.ts";
+
+const log = getLog("journal");
+
+/** So many names of items with one and the same problem are told. */
+const MAX_NAMES = 5;
+
+/** Items that are not as desired for one and the same reason. */
+interface Problem {
+  readonly items: readonly Item[];
+  /** What is there instead. */
+  readonly found: string;
+  readonly error: CommandError | undefined;
+}
+
+/** Tells in the log what passes changed and what they could not; a problem that lasts is told once, then counted. */
+export class Journal implements Observer {
+  readonly #want: "present" | "absent";
+  readonly #recurring: Recurring;
+  #open: ReadonlyMap<string, Problem> = new Map();
+
+  /**
+   * @param want What the passes are for.
+   * @param now Milliseconds, by a clock that is never set.
+   */
+  constructor(want: "present" | "absent", now: () => number) {
+    this.#want = want;
+    this.#recurring = new Recurring({ now });
+  }
+
+  /** Tells of one pass. */
+  onPass(report: Report, { cause }: Pick<Request, "cause">): void {
+    for (const { item, before, after, damped } of report.items) {
+      if (before?.ok === false && after?.ok) {
+        // A fight is told once, by who dampens it.
+        (damped ? log.v(2) : log)?.info(`${capitalise(before.verb ?? "put right")} ${item.kind}`, {
+          ...nameOf(item),
+          ...before.detail !== undefined && { found: before.detail },
+          cause,
+        });
+      }
+    }
+    const problems = problemsOf(report);
+    for (const [key, problem] of problems) this.#tellProblem(key, problem);
+    for (const [key, problem] of this.#open) {
+      if (problems.has(key)) continue;
+      const lasted = this.#recurring.over(key);
+      log.info("A problem is over", { ...namesOf(problem.items), ...lasted && { failed: repeatText(lasted) } });
+    }
+    this.#open = problems;
+    log.v(2)?.info("Made a pass", { cause, ok: report.ok, duration: `${report.duration.toFixed(1)}ms` });
+  }
+
+  #tellProblem(key: string, { items, found, error }: Problem): void {
+    const repeated = this.#recurring.report(key);
+    if (repeated === undefined) return;
+    const message = `Cannot ${this.#want === "present" ? "keep" : "remove"} ${items[0]?.kind}${
+      items.length > 1 ? "s" : ""
+    }`;
+    log.error(repeated.times === 1 ? message : `${message}: still failing, ${repeatText(repeated)}`, {
+      ...namesOf(items),
+      found,
+      ...error && { error },
+    });
+  }
+}
+
+/** The items that are not as desired, by what is the matter with them. */
+function problemsOf({ items }: Report): ReadonlyMap<string, Problem> {
+  const problems = new Map<string, Problem>();
+  for (const { item, after, error, damped } of items) {
+    if (after?.ok || (damped && error === undefined)) continue;
+    const found = after === undefined ? "unknown" : after.detail ?? after.state;
+    // Rules of one transaction fail for one reason; each address and link is told by itself.
+    const key = [item.kind === "rule" ? "rule" : itemName(item), found, error?.message].join("|");
+    problems.set(key, { items: [...problems.get(key)?.items ?? [], item], found, error });
+  }
+  return problems;
+}
+
+function nameOf(item: Item): Record<string, string> {
+  switch (item.kind) {
+    case "link":
+      return { interface: item.name };
+    case "address":
+      return { address: itemName(item), interface: item.link };
+    case "rule":
+      return { rule: itemName(item) };
+  }
+}
+
+function namesOf(items: readonly Item[]): Record<string, unknown> {
+  const [first] = items;
+  if (first === undefined || items.length === 1) return first === undefined ? {} : nameOf(first);
+  const more = items.length > MAX_NAMES ? [`and ${items.length - MAX_NAMES} more`] : [];
+  return { [`${first.kind}s`]: [...items.slice(0, MAX_NAMES).map(itemName), ...more].join("; ") };
+}
+
+function capitalise(text: string): string {
+  return text.slice(0, 1).toUpperCase() + text.slice(1);
+}

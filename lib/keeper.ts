@@ -1,0 +1,151 @@
+import { detectBackend, hasStrayRules } from "./backend.ts";
+import type { Clock } from "./clock.ts";
+import { type CommandRunner, runCommand } from "./command.ts";
+import type { Config } from "./config.ts";
+import { Damping } from "./damping.ts";
+import { desired, itemName } from "./desired.ts";
+import { type Backend, iptablesProgram, judgeSaved } from "./iptables.ts";
+import { getLog } from "./log/mod.ts";
+import { repeatText } from "./log/repeat.ts";
+import type { Request } from "./loop.ts";
+import { merge, type Node, pass, type PassOptions, type Report, tools } from "./reconcile.ts";
+import type { Rule } from "./rules.ts";
+import type { Tool } from "./tool.ts";
+
+const log = getLog("keeper");
+
+/** What a {@linkcode Keeper} works with. */
+export interface KeeperOptions {
+  readonly runner: CommandRunner;
+  readonly clock: Clock;
+  /** Type of a link that has to be created; `dummy` unless a test says otherwise. */
+  readonly linkType?: string | undefined;
+}
+
+/** Makes passes, and remembers between them what a single one cannot know: the back end, fights, and whose link it is. */
+export class Keeper {
+  readonly #config: Config;
+  readonly #node: Node;
+  readonly #damping: Damping;
+  #backend: Backend;
+  /** Whether the back end may still turn out to be another one. */
+  #uncertain: boolean;
+  #started = false;
+  #foreignLink = false;
+
+  constructor(config: Config, { runner, clock, linkType }: KeeperOptions) {
+    this.#config = config;
+    this.#node = { runner, commandTimeout: config.commandTimeout, ...linkType !== undefined && { linkType } };
+    this.#damping = new Damping(clock.now);
+    this.#backend = config.iptablesMode === "auto" ? undefined : config.iptablesMode;
+    this.#uncertain = config.setupIptables && config.iptablesMode === "auto";
+  }
+
+  /** The rules that are kept. */
+  get rules(): readonly Rule[] {
+    return desired(this.#config, "present").rules;
+  }
+
+  /** The back end that holds them, known from the first pass on. */
+  get backend(): Backend {
+    return this.#backend;
+  }
+
+  /** Items that get pauses, since something else changes them again and again. */
+  get damped(): number {
+    return this.#damping.damped;
+  }
+
+  /** Milliseconds until the next pass is needed for the sake of a pause; undefined if none is. */
+  get again(): number | undefined {
+    return this.#damping.again;
+  }
+
+  /** Makes one pass. */
+  async pass({ cause, scope }: Pick<Request, "cause" | "scope">, options: PassOptions = {}): Promise<Report> {
+    const isFull = scope === "all" && cause !== "event" && cause !== "retry";
+    const parts = [
+      ...scope === "rules" ? [] : [this.#passAddresses(options)],
+      ...scope === "addresses" || !this.#config.setupIptables ? [] : [this.#passRules(isFull, options)],
+    ];
+    const report = merge(await Promise.all(parts));
+    for (const { item, lost, since, over } of this.#damping.learn(report)) {
+      const what = { [item.kind]: itemName(item), lost: repeatText({ times: lost, since }) };
+      if (over) log.info("Nothing removes it any more", what);
+      else log.warning("Something else keeps removing it: repairs get pauses of up to a second", what);
+    }
+    return { ...report, items: report.items.map((it) => ({ ...it, damped: this.#damping.damps(it.item) })) };
+  }
+
+  async #passAddresses(options: PassOptions): Promise<Report> {
+    const { addresses } = tools(this.#node, desired(this.#config, "present"), { waitForLink: this.#foreignLink });
+    const report = await this.#pass([addresses], options);
+    // A link of somebody else's that goes comes back by him: one of ours in its place would be in his way.
+    const link = report.items.find(({ item }) => item.kind === "link");
+    if (link?.before !== undefined && link.before.state !== "missing") this.#foreignLink = link.before.ours === false;
+    return report;
+  }
+
+  async #passRules(isFull: boolean, options: PassOptions): Promise<Report> {
+    const before = this.#backend;
+    if (isFull || !this.#started) await this.#detect(options.signal);
+    const { rules } = tools(this.#node, desired(this.#config, "present"), { backend: this.#backend });
+    const report = await this.#pass(rules, options);
+    if (this.#started && this.#backend !== before) {
+      log.info("The node uses another back end of iptables now, the rules moved there", { backend: this.#backend });
+      const moved = tools(this.#node, desired(this.#config, "absent"), { backend: before });
+      await this.#pass(moved.rules, options);
+    }
+    this.#started = true;
+    return report;
+  }
+
+  /** Finds out which back end the node uses, as long as that may change. */
+  async #detect(signal?: AbortSignal): Promise<void> {
+    if (!this.#uncertain) return;
+    const { commandTimeout: timeout, runner } = this.#node;
+    const { backend, certain } = await detectBackend(runner, { timeout, signal });
+    this.#backend = backend;
+    this.#uncertain = !certain;
+  }
+
+  #pass(tools: Parameters<typeof pass>[1], options: PassOptions): Promise<Report> {
+    return pass(this.#node, tools, { holds: this.#damping.holds, ...options });
+  }
+
+  /** Looks at everything and changes nothing. */
+  async look(): Promise<Report> {
+    const wanted = desired(this.#config, "present");
+    const addresses = this.#pass([tools(this.#node, wanted).addresses], { apply: false });
+    if (wanted.rules.length === 0) return addresses;
+    await this.#detect();
+    const { rules } = tools(this.#node, wanted, { backend: this.#backend });
+    const looks = this.#backend === "legacy"
+      ? rules.map((tool) => this.#lookAtSaved(tool))
+      : [this.#pass(rules, { apply: false })];
+    return merge(await Promise.all([addresses, ...looks]));
+  }
+
+  /** What a pass does with the legacy back end, listing a table, would create the table. */
+  async #lookAtSaved(tool: Tool): Promise<Report> {
+    const rules = tool.items.filter((item) => item.kind === "rule");
+    const argv = [iptablesProgram("save", rules[0]?.family ?? 4, "legacy")];
+    const { stdout, error, duration } = await runCommand(this.#node.runner, argv, {
+      timeout: this.#node.commandTimeout,
+    });
+    const findings = error === undefined ? judgeSaved(rules, stdout) : [];
+    const items = rules.map((item, index) => {
+      const finding = findings[index];
+      return { item, before: finding, after: finding, remedies: finding?.repairs.map(tool.shell) ?? [], error };
+    });
+    return { items, ok: items.every(({ after }) => after?.ok), duration };
+  }
+
+  /** The back end that is not used, if rules of ours stand in it: an earlier run left them there. */
+  async strays(signal?: AbortSignal): Promise<Backend> {
+    const { commandTimeout: timeout, runner } = this.#node;
+    if (!this.#config.setupIptables || this.#backend === undefined) return undefined;
+    const other = this.#backend === "nft" ? "legacy" : "nft";
+    return await hasStrayRules(runner, this.rules, other, { timeout, signal }) ? other : undefined;
+  }
+}

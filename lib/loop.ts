@@ -1,0 +1,119 @@
+/**
+ * When to make a pass.
+ *
+ * @module
+ */
+import { type Clock, monotonicClock } from "./clock.ts";
+
+/** Why a pass is made. */
+export type Cause = "start" | "interval" | "retry" | "event" | "signal";
+
+/** What a pass is about. */
+export type Scope = "all" | "addresses" | "rules";
+
+/** A pass to make. */
+export interface Request {
+  readonly cause: Cause;
+  readonly scope: Scope;
+  /** When it was asked for, by the loop's clock. */
+  readonly at: number;
+}
+
+/** What the loop is told of a pass. */
+export interface Outcome {
+  /** Nothing failed that is to be tried again soon. */
+  readonly ok: boolean;
+  /** Milliseconds until another pass is needed at the latest. */
+  readonly again?: number | undefined;
+}
+
+/** Options for {@linkcode Loop}. */
+export interface LoopOptions {
+  /** Makes one pass, ended early by the signal. */
+  readonly pass: (request: Request, signal: AbortSignal) => Promise<Outcome>;
+  /** Longest time between two passes over everything, in milliseconds. */
+  readonly interval: number;
+  /** @default {monotonicClock} */
+  readonly clock?: Clock;
+  /** Shortest time between passes that are asked for, on average, in milliseconds. @default {100} */
+  readonly gap?: number;
+  /** So many of them may follow each other at once. @default {4} */
+  readonly burst?: number;
+  /** First wait after a pass that failed, in milliseconds; it doubles up to the interval. @default {1000} */
+  readonly retry?: number;
+}
+
+const AGAIN = { cause: "retry", scope: "all" } as const;
+
+/** Makes passes, one at a time: at the start, at each interval, sooner after a failure, and when asked to. */
+export class Loop {
+  readonly #options: Required<LoopOptions>;
+  #pending: Request | undefined;
+  #wake = Promise.withResolvers<void>();
+
+  constructor(options: LoopOptions) {
+    this.#options = { clock: monotonicClock, gap: 100, burst: 4, retry: 1000, ...options };
+  }
+
+  /** Asks for a pass now. Requests that come while one is pending, or during a pass, make one, however many they are. */
+  request(cause: Cause, scope: Scope = "all"): void {
+    this.#pending = merge(this.#pending, { cause, scope, at: this.#options.clock.now() });
+    this.#wake.resolve();
+  }
+
+  /** Runs until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { pass, interval, clock, gap, burst, retry } = this.#options;
+    const onAbort = () => this.#wake.resolve();
+    signal.addEventListener("abort", onAbort);
+    let full: Request = { cause: "start", scope: "all", at: clock.now() };
+    let again = Infinity;
+    let failures = 0;
+    let quota = { left: burst, at: clock.now() };
+    while (!signal.aborted) {
+      await this.#sleep(this.#pending === undefined ? Math.min(full.at, again) : -Infinity);
+      quota = { left: Math.min(burst, quota.left + (clock.now() - quota.at) / gap), at: clock.now() };
+      if (quota.left < 1) await clock.delay((1 - quota.left) * gap, signal);
+      if (signal.aborted) break;
+      quota = { ...quota, left: quota.left - 1 };
+
+      const started = clock.now();
+      const due = started >= full.at ? full : started >= again ? { ...AGAIN, at: again } : undefined;
+      const request = merge(this.#pending, due);
+      this.#pending = undefined;
+      this.#wake = Promise.withResolvers();
+      if (request === undefined) continue;
+      const outcome = await pass(request, signal);
+      failures = outcome.ok ? 0 : failures + 1;
+      if (!outcome.ok) {
+        const wait = Math.min(interval, backoff(failures, { first: retry, max: interval }));
+        full = { cause: "retry", scope: "all", at: clock.now() + wait };
+      } else if (request.scope === "all" || full.cause === "retry") {
+        full = { cause: "interval", scope: "all", at: started + interval };
+      }
+      again = outcome.again === undefined ? Infinity : clock.now() + outcome.again;
+    }
+    signal.removeEventListener("abort", onAbort);
+  }
+
+  /** Sleeps until a time of the clock, or a request. */
+  async #sleep(until: number): Promise<void> {
+    const { clock } = this.#options;
+    const wait = until - clock.now();
+    if (wait <= 0) return;
+    const over = new AbortController();
+    await Promise.race([this.#wake.promise, clock.delay(wait, over.signal)]);
+    over.abort();
+  }
+}
+
+/** One request that does for both; the earlier one says why, and since when. */
+function merge(earlier: Request | undefined, later: Request | undefined): Request | undefined {
+  if (earlier === undefined || later === undefined) return earlier ?? later;
+  return { ...earlier, scope: earlier.scope === later.scope ? earlier.scope : "all" };
+}
+
+/** The wait after the `attempt`-th failure in a row (from 1): doubling up to `max` milliseconds, less up to half at random. */
+export function backoff(attempt: number, { first, max }: { readonly first: number; readonly max: number }): number {
+  return Math.min(max, first * 2 ** Math.min(attempt - 1, 30)) * (0.5 + Math.random() / 2);
+}

@@ -1,0 +1,172 @@
+import { addressTool } from "./address.ts";
+import type { CommandOptions, CommandResult, CommandRunner } from "./command.ts";
+import { CommandError } from "./command_error.ts";
+import type { Desired, Item } from "./desired.ts";
+import { type Backend, rulesTool } from "./iptables.ts";
+import type { Finding, Tool } from "./tool.ts";
+
+/** After so many processes for parts of what failed, the rest is given up until the next pass. */
+const MAX_PARTS = 64;
+
+/** Where a pass looks and acts. */
+export interface Node {
+  readonly runner: CommandRunner;
+  /** Longest wait for one answer of a command, in milliseconds. */
+  readonly commandTimeout: number;
+  /** Type of a link that has to be created; `dummy` unless a test says otherwise. */
+  readonly linkType?: string;
+}
+
+/** What a pass says of one item. */
+export interface ItemReport {
+  readonly item: Item;
+  /** Undefined when the kernel could not be looked at. */
+  readonly before: Finding | undefined;
+  /** Undefined when the kernel could not be looked at. */
+  readonly after: Finding | undefined;
+  /** Why it is not as desired, where a command said so. */
+  readonly error: CommandError | undefined;
+  /** Shell commands that would put it right; empty when it is, or when it is not for this program to put right. */
+  readonly remedies: readonly string[];
+  /** Something else changes it again and again, so that its repairs get pauses. */
+  readonly damped?: boolean;
+}
+
+/** What a pass found, did, and found then. */
+export interface Report {
+  readonly items: readonly ItemReport[];
+  /** Everything is as desired. */
+  readonly ok: boolean;
+  /** Milliseconds. */
+  readonly duration: number;
+}
+
+/** Options for {@linkcode pass}. */
+export interface PassOptions {
+  /** False: look, change nothing. @default {true} */
+  readonly apply?: boolean;
+  /** Items that are not to be put right in this pass. @default {() => false} */
+  readonly holds?: (item: Item) => boolean;
+  /** Ends the pass, and its commands, early. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Options for {@linkcode tools}. */
+export interface ToolsOptions {
+  /** Back end that holds the rules. @default whatever the plain command names drive */
+  readonly backend?: Backend;
+  /** Whether a link that is missing is somebody else's to create. @default {false} */
+  readonly waitForLink?: boolean;
+}
+
+/** The tools that keep what is desired: one for the addresses, one for the rules of each family. */
+export function tools(
+  { commandTimeout, linkType }: Node,
+  desired: Desired,
+  { backend, waitForLink = false }: ToolsOptions = {},
+): { readonly addresses: Tool; readonly rules: readonly Tool[] } {
+  // Half of what a command may take, so that it can say itself that the lock is held.
+  const lockWait = Math.max(1, Math.floor(commandTimeout / 2000));
+  return {
+    addresses: addressTool(desired, { linkType, waitForLink }),
+    rules: ([4, 6] as const).flatMap((family) => {
+      const rules = desired.rules.filter((rule) => rule.family === family);
+      return rules.length === 0 ? [] : [rulesTool(rules, { family, backend, want: desired.want, lockWait })];
+    }),
+  };
+}
+
+/** Several reports as one. */
+export function merge(reports: readonly Report[]): Report {
+  return {
+    items: reports.flatMap(({ items }) => items),
+    ok: reports.every(({ ok }) => ok),
+    duration: Math.max(...reports.map(({ duration }) => duration)),
+  };
+}
+
+/**
+ * One pass: looks at the kernel, puts right what is not as desired, and looks again. Never rejects for what a command did.
+ *
+ * @param node Where to look and act.
+ * @param tools What to look with, side by side.
+ */
+export async function pass(node: Node, tools: readonly Tool[], options: PassOptions = {}): Promise<Report> {
+  const { apply = true, holds = () => false, signal } = options;
+  const started = performance.now();
+  const command = { timeout: node.commandTimeout, signal };
+  const context = { runner: node.runner, apply, holds, command, parts: { left: MAX_PARTS } };
+  const items = (await Promise.all(tools.map((tool) => converge(tool, context)))).flat();
+  return { items, ok: items.every(({ after }) => after?.ok === true), duration: performance.now() - started };
+}
+
+interface Context {
+  readonly runner: CommandRunner;
+  readonly apply: boolean;
+  readonly holds: (item: Item) => boolean;
+  readonly command: CommandOptions;
+  /** Shared by all tools of the pass. */
+  readonly parts: { left: number };
+}
+
+/** Looks, repairs and looks again through one process; if that failed as a whole, once more part by part. */
+async function converge(tool: Tool, context: Context): Promise<readonly ItemReport[]> {
+  const { before, after, repaired, result, error } = await converse(tool, context);
+  if (after === undefined && (error?.kind === "other" || error?.kind === "unsupported")) {
+    const parts = tool.parts(before === undefined ? "look" : "repair");
+    if (parts.length > 0 && context.parts.left >= parts.length) {
+      context.parts.left -= parts.length;
+      const reports: ItemReport[] = [];
+      for (const part of parts) reports.push(...await converge(part, context));
+      return reports;
+    }
+  }
+  const blamed = error === undefined ? undefined : tool.blame(error, repaired, result.linesBefore);
+  const found = (findings: readonly Finding[] | undefined) =>
+    new Map(findings?.map((finding) => [finding.item, finding]));
+  const [befores, afters] = [found(before), found(after)];
+  return tool.items.map((item) => {
+    const after = afters.get(item);
+    return {
+      item,
+      before: befores.get(item),
+      after,
+      remedies: after?.repairs.map(tool.shell) ?? [],
+      error: after?.ok ? undefined : blamed?.get(item) ?? (after === undefined ? error : undefined),
+    };
+  });
+}
+
+interface Conversed {
+  readonly before?: readonly Finding[];
+  readonly after?: readonly Finding[];
+  /** What was told to put right. */
+  readonly repaired: readonly Finding[];
+  readonly result: CommandResult;
+  readonly error: CommandError | undefined;
+}
+
+async function converse(tool: Tool, { runner, apply, holds, command }: Context): Promise<Conversed> {
+  const talk = runner.start(tool.argv, command);
+  const look = async (script = ""): Promise<readonly Finding[] | undefined> => {
+    const listing = await talk.say(script + tool.look, tool.answered);
+    return listing === undefined ? undefined : tool.judge(listing);
+  };
+  let before: readonly Finding[] | undefined;
+  let after: readonly Finding[] | undefined;
+  let repaired: readonly Finding[] = [];
+  let unreadable: CommandError | undefined;
+  try {
+    before = after = await look();
+    if (apply) repaired = before?.filter(({ item, repairs }) => repairs.length > 0 && !holds(item)) ?? [];
+    if (repaired.length > 0) after = await look(tool.script(repaired));
+  } catch (cause) {
+    if (!(cause instanceof SyntaxError)) throw cause;
+    unreadable = new CommandError(tool.argv, { kind: "other", said: cause.message });
+    after = undefined;
+  }
+  // Errors may come on stderr after the answer on stdout: only the end of the process is sure to have them all.
+  const reusable = after !== undefined && repaired.every(({ item }) => after?.find((it) => it.item === item)?.ok);
+  const result = await talk.end({ reusable });
+  return { ...before && { before }, ...after && { after }, repaired, result, error: unreadable ?? result.error };
+}

@@ -1,0 +1,38 @@
+import type { Clock } from "./clock.ts";
+import { backoff, type Cause } from "./loop.ts";
+import type { Report } from "./reconcile.ts";
+
+/** Options for {@linkcode settle}. */
+export interface SettleOptions {
+  readonly clock: Clock;
+  /** When to give up, in milliseconds. */
+  readonly budget: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Makes passes until all is as desired, as long as what is in the way may pass by itself: the xtables lock, a busy kernel,
+ * somebody who changed it back.
+ *
+ * @param pass Makes one, with commands that take `timeout` milliseconds at most.
+ * @returns Whether all is as desired.
+ */
+export async function settle(
+  pass: (cause: Cause, timeout: number) => Promise<Report>,
+  { clock, budget, signal }: SettleOptions,
+): Promise<boolean> {
+  const deadline = clock.now() + budget;
+  for (let attempt = 1;; attempt++) {
+    const report = await pass(attempt === 1 ? "start" : "retry", deadline - clock.now());
+    if (report.ok || signal?.aborted) return report.ok;
+    const wait = backoff(attempt, { first: 100, max: 2000 });
+    if (!mayPass(report) || clock.now() + wait >= deadline) return false;
+    await clock.delay(wait, signal);
+  }
+}
+
+function mayPass({ items }: Report): boolean {
+  return items.some(({ after, error }) =>
+    after?.ok !== true && (error === undefined ? (after?.repairs.length ?? 0) > 0 : error.transient)
+  );
+}

@@ -1,0 +1,57 @@
+import type { CommandError } from "./command_error.ts";
+import type { Item } from "./desired.ts";
+
+/** How an item stands in the kernel. */
+export type State = "present" | "missing" | "surplus" | "wrong";
+
+/** One line that a tool is told to put an item right. */
+export interface Repair {
+  /** In the language of the tool: a line of `ip -batch`, or of iptables-restore in {@linkcode Repair.table}. */
+  readonly command: string;
+  readonly table?: string;
+}
+
+/** What an observation says of one item. */
+export interface Finding {
+  readonly item: Item;
+  readonly state: State;
+  /** As desired. */
+  readonly ok: boolean;
+  /** What is there instead, if the state alone does not tell. */
+  readonly detail?: string;
+  /** Of a link that is there: this program created it. */
+  readonly ours?: boolean;
+  /** What the repairs do to the item, for the log: "added", "replaced", "removed" … */
+  readonly verb?: string;
+  /** Empty when all is well, or when it is not for this program to put right. */
+  readonly repairs: readonly Repair[];
+}
+
+/**
+ * A program that lists what is in the kernel and changes it, both in one process: it is told {@linkcode Tool.look} on stdin,
+ * then the repairs and {@linkcode Tool.look} once more.
+ */
+export interface Tool {
+  readonly argv: readonly string[];
+  /** What it is asked about, in the order of the findings. */
+  readonly items: readonly Item[];
+  /** The request for a listing. */
+  readonly look: string;
+  /** Whether the listing is whole. */
+  answered(stdout: string, stderr: string): boolean;
+  /** Compares a listing with what is desired. @throws {SyntaxError} if it cannot be read. */
+  judge(listing: string): readonly Finding[];
+  /** The repairs of some findings as input. */
+  script(findings: readonly Finding[]): string;
+  /** A repair as a person would type it. */
+  shell(repair: Repair): string;
+  /**
+   * Which items the errors of a process are about, when some repairs failed and others did not.
+   *
+   * @param repaired The findings that {@linkcode Tool.script} was given, after one {@linkcode Tool.look}.
+   * @param linesBefore Lines of stdin that the process had been told before that look.
+   */
+  blame(error: CommandError, repaired: readonly Finding[], linesBefore: number): ReadonlyMap<Item, CommandError>;
+  /** The parts to try by themselves after the whole could not be listed, or not repaired. Empty: it cannot be divided. */
+  parts(failed: "look" | "repair"): readonly Tool[];
+}
