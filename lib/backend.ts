@@ -18,20 +18,24 @@ export interface Detected {
   readonly certain: boolean;
 }
 
-/** Finds the back end that the node uses. Creates no table, and takes no lock. */
-export async function detectBackend(runner: CommandRunner, options: CommandOptions): Promise<Detected> {
-  const save = (family: 4 | 6, backend: "nft" | "legacy") => list(runner, family, backend, "mangle", options);
-  const [nft, nft6, legacy, legacy6] = await Promise.all([
-    save(4, "nft"),
-    save(6, "nft"),
-    save(4, "legacy"),
-    save(6, "legacy"),
-  ]);
+/**
+ * Finds the back end that the node uses. Creates no table, and takes no lock.
+ *
+ * @param families Address families that are in use on the node.
+ */
+export async function detectBackend(
+  runner: CommandRunner,
+  families: readonly (4 | 6)[],
+  options: CommandOptions,
+): Promise<Detected> {
+  const mangle = (backend: "nft" | "legacy") =>
+    Promise.all(families.map((family) => list(runner, family, backend, "mangle", options)));
+  const [nft, legacy] = await Promise.all([mangle("nft"), mangle("legacy")]);
   const hints = ({ stdout }: CommandResult) => HINT.test(stdout);
-  if (hints(nft) || hints(nft6)) return { backend: "nft", certain: true };
-  if (hints(legacy) || hints(legacy6)) return { backend: "legacy", certain: true };
+  if (nft.some(hints)) return { backend: "nft", certain: true };
+  if (legacy.some(hints)) return { backend: "legacy", certain: true };
   const isMissing = ({ error }: CommandResult) => error?.kind === "missing-program";
-  return { backend: !isMissing(nft) ? "nft" : !isMissing(legacy) ? "legacy" : undefined, certain: false };
+  return { backend: !nft.every(isMissing) ? "nft" : !legacy.every(isMissing) ? "legacy" : undefined, certain: false };
 }
 
 /**

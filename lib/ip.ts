@@ -51,7 +51,10 @@ export function parseProxyIp(text: string): IpAddress {
   return address;
 }
 
-/** The canonical form of an address that `ip` or `iptables` printed; inet_ntop(3) writes some with a dotted quad. */
+/**
+ * The canonical form of an address that `ip` or `iptables` printed. inet_ntop(3), which they use, differs from RFC 5952
+ * only in that it writes some IPv6 addresses with a dotted quad.
+ */
 export function canonicalIp(text: string): string {
-  return text.includes(":") ? ipaddr.IPv6.parse(withoutQuad(text)).toRFC5952String() : text;
+  return text.includes(":") && text.includes(".") ? ipaddr.IPv6.parse(withoutQuad(text)).toRFC5952String() : text;
 }

@@ -104,7 +104,8 @@ export class Keeper {
   async #detect(signal?: AbortSignal): Promise<void> {
     if (!this.#uncertain) return;
     const { commandTimeout: timeout, runner } = this.#node;
-    const { backend, certain } = await detectBackend(runner, { timeout, signal });
+    const families = [...new Set(this.#config.addresses.map(({ family }) => family))];
+    const { backend, certain } = await detectBackend(runner, families, { timeout, signal });
     this.#backend = backend;
     this.#uncertain = !certain;
   }

@@ -31,7 +31,9 @@ if [ "$(deno --version 2> /dev/null | head -n 1 | cut -d ' ' -f 2)" = "$1" ]; th
 elif command -v npx > /dev/null; then
   deno=$(npx --yes "deno@$1" eval --quiet 'console.log(Deno.execPath())')
 else
-  echo "Neither Deno $1 nor npx is installed; run: apt-get install npm, or see https://docs.deno.com/runtime" >&2
+  remedy='apt-get install npm'
+  if command -v deno > /dev/null; then remedy="deno upgrade $1"; fi
+  echo "Neither Deno $1 nor npx is installed; run: $remedy" >&2
   exit 1
 fi
 dirname "$deno"

@@ -4,6 +4,9 @@
  */
 const UNPRINTABLE = /[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu;
 
+/** What almost all text is. Compiling {@linkcode UNPRINTABLE} takes V8 a millisecond. */
+const PLAIN = /^[ -~]*$/;
+
 const SHORT: Readonly<Record<string, string>> = {
   "\x07": "\\a",
   "\b": "\\b",
@@ -16,6 +19,7 @@ const SHORT: Readonly<Record<string, string>> = {
 
 /** `text` on one line, with Go's escapes for what is not printable. */
 export function escape(text: string): string {
+  if (PLAIN.test(text)) return text;
   return text.replaceAll(UNPRINTABLE, (char) => {
     const code = char.codePointAt(0)!;
     if (code < 0x80) return SHORT[char] ?? `\\x${hex(code, 2)}`;
@@ -30,6 +34,7 @@ export function quote(text: string): string {
 
 /** JSON text with all that is not printable escaped; it stays the same JSON. */
 export function escapeJson(json: string): string {
+  if (PLAIN.test(json)) return json;
   return json.replaceAll(UNPRINTABLE, (char) => {
     let escaped = "";
     for (let i = 0; i < char.length; i++) escaped += `\\u${hex(char.charCodeAt(i), 4)}`;
