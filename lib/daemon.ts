@@ -30,6 +30,7 @@ export interface DaemonOptions {
 export async function runDaemon(options: DaemonOptions): Promise<void> {
   const { config, keeper, clock, observers, signals } = options;
   const watching = new Watching(options, (scope) => loop.request("event", scope));
+  let strays: Promise<void> | undefined;
   const loop = new Loop({
     interval: config.syncInterval,
     clock,
@@ -38,6 +39,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       if (signal.aborted) return { ok: false };
       for (const observer of observers) observer.onPass?.(report, request);
       watching.follow(keeper.backend);
+      if (request.cause === "start") strays = warnOfStrays(keeper, signal);
       const peaceful = report.items.filter(({ damped }) => !damped);
       // Drift that no event told of: a watcher hangs, or has lost its place.
       if (request.cause === "interval" && peaceful.some(({ before }) => before?.ok === false)) watching.restart();
@@ -47,7 +49,18 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   signals.stop.addEventListener("abort", () => observers.forEach((observer) => observer.onStop?.()));
   signals.onReload = () => loop.request("signal");
   await loop.run(signals.stop);
-  await watching.end();
+  await Promise.all([watching.end(), strays]);
+}
+
+async function warnOfStrays(keeper: Keeper, signal: AbortSignal): Promise<void> {
+  const backend = await keeper.strays(signal);
+  if (backend === undefined || signal.aborted) return;
+  log.warning(
+    "Rules of an earlier run stand in the back end of iptables that the node does not use; cleanup removes them",
+    {
+      backend,
+    },
+  );
 }
 
 /** The watchers of a daemon. */
