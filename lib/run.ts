@@ -17,6 +17,7 @@ import { getLog, setUpLogging } from "./log/mod.ts";
 import { observeCommands, type Observer } from "./observer.ts";
 import { dropRights } from "./rights.ts";
 import { reuseProcesses } from "./reuse.ts";
+import { ListenError, openServers } from "./serve.ts";
 import { settle } from "./settle.ts";
 import { Signals } from "./signals.ts";
 import { COMMIT, VERSION } from "./version.ts";
@@ -54,7 +55,8 @@ export async function run(argv: readonly string[]): Promise<number> {
   try {
     return await (config.check ? check(config) : live(config));
   } catch (error) {
-    log.error("Ended by a defect of this program", { error });
+    if (error instanceof ListenError) log.error(error.message);
+    else log.error("Ended by a defect of this program", { error });
     return 1;
   } finally {
     logging.flush();
@@ -94,11 +96,13 @@ async function live(config: Config): Promise<number> {
 /** Sets up, keeps if it is a daemon, cleans up if that is asked for; gives whether all of it worked. */
 async function work(config: Config, signals: Signals): Promise<boolean> {
   const clock = monotonicClock;
+  // Until the end of the cleanup: what stops is not ready.
+  await using servers = await openServers(config, clock);
   const journal = new Journal("present", clock.now);
   let done = true;
   let keeper: Keeper;
   if (config.daemon) {
-    const observers: readonly Observer[] = [journal];
+    const observers: readonly Observer[] = [journal, ...servers.observers];
     await using reused = reuseProcesses(commandRunner, (argv) => argv.includes("-batch"));
     const runner = observeCommands(reused, observers);
     keeper = new Keeper(config, { runner, clock });
