@@ -5,6 +5,8 @@
  * @module
  */
 
+import { decode, encode, type SourceMapSegment } from "@jridgewell/sourcemap-codec";
+
 const BUNDLE = "dist/apiserver-proxy-sidecar.js";
 const MAP = "//# sourceMappingURL=data:application/json;base64,";
 
@@ -30,17 +32,29 @@ function stampCommit(code: string, commit: string): string {
 }
 
 /**
- * Leaves out of the source map what stack traces do not need: the sources themselves, which would cost 8 ms and 4 MiB at
- * each start, and where the packages lie on this machine.
+ * Leaves out of the source map all but the line of the source that each line of ours comes from. Deno reads the map when the
+ * first log line looks for its call site: with columns, packages and sources that took 15 ms and 4 MiB at each start.
  */
 function slimSourceMap(bundle: string): string {
   const [code, base64, ...rest] = bundle.split(MAP);
   if (code === undefined || base64 === undefined || rest.length > 0) {
     throw new Error(`Cannot find the source map of ${BUNDLE}`);
   }
-  const { sourcesContent: _, ...map } = JSON.parse(new TextDecoder().decode(Uint8Array.fromBase64(base64)));
-  map.sources = map.sources.map((source: string) => source.replace(/^.*\/npm\/[^/]+\//, "../npm/"));
-  return `${code}${MAP}${new TextEncoder().encode(JSON.stringify(map)).toBase64()}\n`;
+  const map: { readonly sources: string[]; readonly mappings: string } = JSON.parse(
+    new TextDecoder().decode(Uint8Array.fromBase64(base64)),
+  );
+  const isOurs = map.sources.map((source) => !/\/npm\//.test(source));
+  const mappings = decode(map.mappings).map((segments): SourceMapSegment[] => {
+    const ours = segments.find(([, source]) => source !== undefined && isOurs[source]);
+    return ours?.length === undefined || ours.length === 1 ? [[0]] : [[0, ours[1], ours[2], 0]];
+  });
+  const slim = {
+    version: 3,
+    sources: map.sources.map((source, index) => isOurs[index] ? source : ""),
+    names: [],
+    mappings: encode(mappings),
+  };
+  return `${code}${MAP}${new TextEncoder().encode(JSON.stringify(slim)).toBase64()}\n`;
 }
 
 /** "unknown" where there is no git or no commit, as in an unpacked archive. */

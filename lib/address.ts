@@ -13,8 +13,9 @@ import type { Finding, Repair, Tool } from "./tool.ts";
 export const LINK_ALIAS = "apiserver-proxy-sidecar";
 
 const NO_DUMMY =
-  "; the interface does not exist, and the kernel has no links of type dummy to create it: load the module " +
+  "the interface does not exist, and the kernel has no links of type dummy to create it: load the module " +
   "dummy, or give --interface one that exists";
+const NO_IPV6 = "IPv6 is off in the kernel, or on the interface (sysctl net.ipv6.conf.*.disable_ipv6)";
 
 /** An address that `ip` lists. */
 interface ListedAddress {
@@ -78,9 +79,9 @@ function blame(error: CommandError, repaired: readonly Finding[], linesBefore: n
     const item = lines[Number(line) - linesBefore - 2]; // from 1, and the look is line 1
     if (item === undefined || blamed.has(item)) continue;
     const kind = classify(text);
-    const remedy = item.kind === "link" && kind === "unsupported" ? NO_DUMMY : "";
-    const said = text.trim().replaceAll("\n", "; ") + remedy;
-    blamed.set(item, new CommandError(error.argv, { kind, said }, error.code, text));
+    const said = text.trim().replaceAll("\n", "; ");
+    const failure = { kind, said, ...kind === "unsupported" && { remedy: item.kind === "link" ? NO_DUMMY : NO_IPV6 } };
+    blamed.set(item, new CommandError(error.argv, failure, error.code, text));
   }
   return blamed;
 }
@@ -156,7 +157,7 @@ function judgeLink({ link: item }: Desired, options: AddressToolOptions, link: L
       item,
       state: "missing",
       ok: false,
-      ...waitForLink && { detail: "missing, and waited for: another program created it" },
+      ...waitForLink && { detail: "missing, and waited for: it was not this program's" },
       verb: "created",
       repairs: waitForLink ? [] : [
         { command: `link add name ${device} type ${linkType}` },
@@ -171,7 +172,7 @@ function judgeLink({ link: item }: Desired, options: AddressToolOptions, link: L
     state: "wrong",
     ok: false,
     ours,
-    detail: ours ? "down" : "down, and left so: another program created it",
+    detail: ours ? "down" : "down, and not this program's to bring up",
     verb: "brought up",
     repairs: ours ? [{ command: `link set dev ${device} up` }] : [],
   };

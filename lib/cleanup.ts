@@ -35,8 +35,7 @@ export async function cleanup(config: Config, node: Node, options: CleanupOption
   const unwanted = desired(config, "absent");
   const remove = (some: readonly Tool[], budget: number) =>
     settle(async (cause, timeout) => {
-      const commandTimeout = Math.max(1, Math.min(impatient.commandTimeout, timeout));
-      const report = await pass({ ...impatient, commandTimeout }, some);
+      const report = await pass(impatient, some, { timeout });
       journal.onPass(report, { cause });
       return report;
     }, { clock, budget });

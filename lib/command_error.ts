@@ -16,7 +16,9 @@ export type FailureKind =
   | "lock-file"
   /** The kernel is busy: EAGAIN, EBUSY, EINTR. */
   | "busy"
-  /** The kernel lacks a table, a match, a target, a family or a link type. */
+  /** iptables-legacy cannot open a table: no rights, or no such table; it does not say which. */
+  | "no-table"
+  /** The kernel lacks a match, a target, a family or a link type. */
   | "unsupported"
   | "timed-out"
   /** The caller's signal ended it. */
@@ -27,6 +29,8 @@ export type FailureKind =
 export interface CommandFailure {
   readonly kind: FailureKind;
   readonly said: string;
+  /** What to do about it, if that is not what {@linkcode FailureKind} suggests. */
+  readonly remedy?: string;
 }
 
 // By text: iptables exits 4 for the lock and for missing rights, 1 to 3 for the rest; ip exits 1 or 2 for everything.
@@ -35,9 +39,10 @@ const TEXTS: readonly (readonly [FailureKind, RegExp])[] = [
   ["locked", /xtables lock|xtables\.lock/i],
   ["busy", /temporarily unavailable|resource busy|interrupted system call|no buffer space|cannot allocate memory/i],
   ["not-permitted", /permission denied|operation not permitted|you must be root/i],
+  ["no-table", /(?:unable to|can't) initialize/i],
   [
     "unsupported",
-    /table does not exist|can't initialize|unknown device type|chain\/target\/match by that name|couldn't load|not supported|unknown option "--notrack"/i,
+    /missing kernel module|is disabled on this device|rule_\w+ failed \(no such file|unknown device type|target\/match by that name|couldn't load|not supported|unknown option "--notrack"/i,
   ],
 ];
 
@@ -46,6 +51,9 @@ const PACKAGES: Readonly<Record<string, string>> = { ip: "iproute2", nft: "nftab
 const REMEDIES: Readonly<Partial<Record<FailureKind, string>>> = {
   "not-permitted": "CAP_NET_ADMIN is missing: run as root, or give the container the capability NET_ADMIN",
   locked: "another program holds the xtables lock",
+  "no-table": "CAP_NET_ADMIN or, for iptables-legacy, CAP_NET_RAW is missing, or the kernel lacks the table (module " +
+    "iptable_raw or ip6table_raw)",
+  unsupported: "the kernel lacks what the rule needs: load the modules xt_CT (NOTRACK) and xt_tcpudp",
   "lock-file": "mount the node's /run/xtables.lock into the container, writable: hostPath, type FileOrCreate",
 };
 
@@ -62,7 +70,7 @@ export class CommandError extends Error {
     const program = argv[0] ?? "";
     const remedy = failure.kind === "missing-program"
       ? `not installed: Debian's package ${PACKAGES[program] ?? "iptables"} has it`
-      : REMEDIES[failure.kind];
+      : failure.remedy ?? REMEDIES[failure.kind];
     const said = failure.kind === "missing-program" ? [] : [failure.said];
     super(`Cannot run ${program}: ${[...said, ...(remedy === undefined ? [] : [remedy])].join("; ")}`);
     this.kind = failure.kind;

@@ -11,6 +11,8 @@ const log = getLog("journal");
 /** So many names of items with one and the same problem are told. */
 const MAX_NAMES = 5;
 
+const PLURALS = { link: "links", address: "addresses", rule: "rules" } as const;
+
 /** Items that are not as desired for one and the same reason. */
 interface Problem {
   readonly items: readonly Item[];
@@ -48,21 +50,26 @@ export class Journal implements Observer {
     }
     const problems = problemsOf(report);
     for (const [key, problem] of problems) this.#tellProblem(key, problem);
+    const looked = new Set(report.items.map(({ item }) => itemName(item)));
+    const open = new Map(problems);
     for (const [key, problem] of this.#open) {
       if (problems.has(key)) continue;
-      const lasted = this.#recurring.over(key);
-      log.info("A problem is over", { ...namesOf(problem.items), ...lasted && { failed: repeatText(lasted) } });
+      if (problem.items.some((item) => looked.has(itemName(item)))) {
+        const lasted = this.#recurring.over(key);
+        log.info("A problem is over", { ...namesOf(problem.items), ...lasted && { failed: repeatText(lasted) } });
+      } else {
+        // The pass was about other things.
+        open.set(key, problem);
+      }
     }
-    this.#open = problems;
+    this.#open = open;
     log.v(2)?.info("Made a pass", { cause, ok: report.ok, duration: `${report.duration.toFixed(1)}ms` });
   }
 
   #tellProblem(key: string, { items, found, error }: Problem): void {
     const repeated = this.#recurring.report(key);
     if (repeated === undefined) return;
-    const message = `Cannot ${this.#want === "present" ? "keep" : "remove"} ${items[0]?.kind}${
-      items.length > 1 ? "s" : ""
-    }`;
+    const message = `Cannot ${this.#want === "present" ? "keep" : "remove"} ${kindsOf(items)}`;
     log.error(repeated.times === 1 ? message : `${message}: still failing, ${repeatText(repeated)}`, {
       ...namesOf(items),
       found,
@@ -77,11 +84,20 @@ function problemsOf({ items }: Report): ReadonlyMap<string, Problem> {
   for (const { item, after, error, damped } of items) {
     if (after?.ok || (damped && error === undefined)) continue;
     const found = after === undefined ? "unknown" : after.detail ?? after.state;
-    // Rules of one transaction fail for one reason; each address and link is told by itself.
-    const key = [item.kind === "rule" ? "rule" : itemName(item), found, error?.message].join("|");
-    problems.set(key, { items: [...problems.get(key)?.items ?? [], item], found, error });
+    const key = error === undefined
+      ? `${itemName(item)}|${found}`
+      // The text of the others may differ each time: how long the lock was waited for, say.
+      : [error.argv[0], error.kind, error.kind === "other" ? error.message : ""].join("|");
+    const { items = [], ...problem } = problems.get(key) ?? { found, error };
+    problems.set(key, { ...problem, items: [...items, item] });
   }
   return problems;
+}
+
+/** `link and address`, `rules`. */
+function kindsOf(items: readonly Item[]): string {
+  const kinds = Map.groupBy(items, ({ kind }) => kind).entries();
+  return [...kinds].map(([kind, own]) => own.length === 1 ? kind : PLURALS[kind]).join(" and ");
 }
 
 function nameOf(item: Item): Record<string, string> {
@@ -97,9 +113,10 @@ function nameOf(item: Item): Record<string, string> {
 
 function namesOf(items: readonly Item[]): Record<string, unknown> {
   const [first] = items;
-  if (first === undefined || items.length === 1) return first === undefined ? {} : nameOf(first);
+  if (first === undefined) return {};
+  if (items.length === 1) return nameOf(first);
   const more = items.length > MAX_NAMES ? [`and ${items.length - MAX_NAMES} more`] : [];
-  return { [`${first.kind}s`]: [...items.slice(0, MAX_NAMES).map(itemName), ...more].join("; ") };
+  return { items: [...items.slice(0, MAX_NAMES).map(itemName), ...more].join("; ") };
 }
 
 function capitalise(text: string): string {

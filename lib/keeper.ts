@@ -28,6 +28,7 @@ export class Keeper {
   readonly #node: Node;
   readonly #damping: Damping;
   #backend: Backend;
+  readonly #known = Promise.withResolvers<Backend>();
   /** Whether the back end may still turn out to be another one. */
   #uncertain: boolean;
   #started = false;
@@ -39,6 +40,7 @@ export class Keeper {
     this.#damping = new Damping(clock.now);
     this.#backend = config.iptablesMode === "auto" ? undefined : config.iptablesMode;
     this.#uncertain = config.setupIptables && config.iptablesMode === "auto";
+    if (!this.#uncertain) this.#known.resolve(this.#backend);
   }
 
   /** The rules that are kept. */
@@ -46,9 +48,14 @@ export class Keeper {
     return desired(this.#config, "present").rules;
   }
 
-  /** The back end that holds them, known from the first pass on. */
+  /** The back end that holds them, as far as {@linkcode Keeper.known}. */
   get backend(): Backend {
     return this.#backend;
+  }
+
+  /** Resolves to the back end when the first pass has found out. */
+  get known(): Promise<Backend> {
+    return this.#known.promise;
   }
 
   /** Items that get pauses, since something else changes them again and again. */
@@ -64,11 +71,10 @@ export class Keeper {
   /** Makes one pass. */
   async pass({ cause, scope }: Pick<Request, "cause" | "scope">, options: PassOptions = {}): Promise<Report> {
     const isFull = scope === "all" && cause !== "event" && cause !== "retry";
-    const parts = [
-      ...scope === "rules" ? [] : [this.#passAddresses(options)],
-      ...scope === "addresses" || !this.#config.setupIptables ? [] : [this.#passRules(isFull, options)],
-    ];
-    const report = merge(await Promise.all(parts));
+    // The rules first, since they take longer.
+    const rules = scope === "addresses" || !this.#config.setupIptables ? [] : [this.#passRules(isFull, options)];
+    const addresses = scope === "rules" ? [] : [this.#passAddresses(options)];
+    const report = merge(await Promise.all([...addresses, ...rules]));
     for (const { item, lost, since, over } of this.#damping.learn(report)) {
       const what = { [item.kind]: itemName(item), lost: repeatText({ times: lost, since }) };
       if (over) log.info("Nothing removes it any more", what);
@@ -88,8 +94,11 @@ export class Keeper {
 
   async #passRules(isFull: boolean, options: PassOptions): Promise<Report> {
     const before = this.#backend;
-    if (isFull || !this.#started) await this.#detect(options.signal);
-    const { rules } = tools(this.#node, desired(this.#config, "present"), { backend: this.#backend });
+    if (this.#uncertain && (isFull || !this.#started)) await this.#detect(options.signal);
+    const { rules } = tools(this.#node, desired(this.#config, "present"), {
+      backend: this.#backend,
+      timeout: options.timeout,
+    });
     const report = await this.#pass(rules, options);
     if (this.#started && this.#backend !== before) {
       log.info("The node uses another back end of iptables now, the rules moved there", { backend: this.#backend });
@@ -100,14 +109,14 @@ export class Keeper {
     return report;
   }
 
-  /** Finds out which back end the node uses, as long as that may change. */
+  /** Finds out which back end the node uses. */
   async #detect(signal?: AbortSignal): Promise<void> {
-    if (!this.#uncertain) return;
     const { commandTimeout: timeout, runner } = this.#node;
     const families = [...new Set(this.#config.addresses.map(({ family }) => family))];
     const { backend, certain } = await detectBackend(runner, families, { timeout, signal });
     this.#backend = backend;
     this.#uncertain = !certain;
+    this.#known.resolve(backend);
   }
 
   #pass(tools: Parameters<typeof pass>[1], options: PassOptions): Promise<Report> {
@@ -119,7 +128,7 @@ export class Keeper {
     const wanted = desired(this.#config, "present");
     const addresses = this.#pass([tools(this.#node, wanted).addresses], { apply: false });
     if (wanted.rules.length === 0) return addresses;
-    await this.#detect();
+    if (this.#uncertain) await this.#detect();
     const { rules } = tools(this.#node, wanted, { backend: this.#backend });
     const looks = this.#backend === "legacy"
       ? rules.map((tool) => this.#lookAtSaved(tool))

@@ -1,12 +1,15 @@
 import { addressTool } from "./address.ts";
 import type { CommandOptions, CommandResult, CommandRunner } from "./command.ts";
-import { CommandError } from "./command_error.ts";
+import { CommandError, type FailureKind } from "./command_error.ts";
 import type { Desired, Item } from "./desired.ts";
 import { type Backend, rulesTool } from "./iptables.ts";
 import type { Finding, Tool } from "./tool.ts";
 
 /** After so many processes for parts of what failed, the rest is given up until the next pass. */
 const MAX_PARTS = 64;
+
+/** Failures that one item or table may be to blame for, while the others can be put right. */
+const OF_ONE_ITEM: readonly FailureKind[] = ["other", "unsupported", "no-table"];
 
 /** Where a pass looks and acts. */
 export interface Node {
@@ -45,6 +48,8 @@ export interface Report {
 export interface PassOptions {
   /** False: look, change nothing. @default {true} */
   readonly apply?: boolean;
+  /** Longest wait for one answer of a command, in milliseconds, if shorter than the node's. @default {Infinity} */
+  readonly timeout?: number;
   /** Items that are not to be put right in this pass. @default {() => false} */
   readonly holds?: (item: Item) => boolean;
   /** Ends the pass, and its commands, early. */
@@ -57,16 +62,18 @@ export interface ToolsOptions {
   readonly backend?: Backend;
   /** Whether a link that is missing is somebody else's to create. @default {false} */
   readonly waitForLink?: boolean;
+  /** As in {@linkcode PassOptions}. @default {Infinity} */
+  readonly timeout?: number | undefined;
 }
 
 /** The tools that keep what is desired: one for the addresses, one for the rules of each family. */
 export function tools(
   { commandTimeout, linkType }: Node,
   desired: Desired,
-  { backend, waitForLink = false }: ToolsOptions = {},
+  { backend, waitForLink = false, timeout = Infinity }: ToolsOptions = {},
 ): { readonly addresses: Tool; readonly rules: readonly Tool[] } {
   // Half of what a command may take, so that it can say itself that the lock is held.
-  const lockWait = Math.max(1, Math.floor(commandTimeout / 2000));
+  const lockWait = Math.max(1, Math.floor(Math.min(commandTimeout, timeout) / 2000));
   return {
     addresses: addressTool(desired, { linkType, waitForLink }),
     rules: ([4, 6] as const).flatMap((family) => {
@@ -92,9 +99,9 @@ export function merge(reports: readonly Report[]): Report {
  * @param tools What to look with, side by side.
  */
 export async function pass(node: Node, tools: readonly Tool[], options: PassOptions = {}): Promise<Report> {
-  const { apply = true, holds = () => false, signal } = options;
+  const { apply = true, timeout = Infinity, holds = () => false, signal } = options;
   const started = performance.now();
-  const command = { timeout: node.commandTimeout, signal };
+  const command = { timeout: Math.max(1, Math.min(node.commandTimeout, timeout)), signal };
   const context = { runner: node.runner, apply, holds, command, parts: { left: MAX_PARTS } };
   const items = (await Promise.all(tools.map((tool) => converge(tool, context)))).flat();
   return { items, ok: items.every(({ after }) => after?.ok === true), duration: performance.now() - started };
@@ -112,7 +119,7 @@ interface Context {
 /** Looks, repairs and looks again through one process; if that failed as a whole, once more part by part. */
 async function converge(tool: Tool, context: Context): Promise<readonly ItemReport[]> {
   const { before, after, repaired, result, error } = await converse(tool, context);
-  if (after === undefined && (error?.kind === "other" || error?.kind === "unsupported")) {
+  if (after === undefined && error !== undefined && OF_ONE_ITEM.includes(error.kind)) {
     const parts = tool.parts(before === undefined ? "look" : "repair");
     if (parts.length > 0 && context.parts.left >= parts.length) {
       context.parts.left -= parts.length;

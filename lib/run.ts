@@ -8,12 +8,13 @@ import { cleanup } from "./cleanup.ts";
 import { commandRunner } from "./command.ts";
 import { type Config, parseConfig } from "./config.ts";
 import { monotonicClock } from "./clock.ts";
-import { runDaemon } from "./daemon.ts";
+import { type DaemonOptions, runDaemon } from "./daemon.ts";
 import { formatDuration } from "./duration.ts";
 import { usage } from "./flags.ts";
 import { Journal } from "./journal.ts";
 import { Keeper } from "./keeper.ts";
 import { getLog, setUpLogging } from "./log/mod.ts";
+import type { Request } from "./loop.ts";
 import { observeCommands, type Observer } from "./observer.ts";
 import { dropRights } from "./rights.ts";
 import { reuseProcesses } from "./reuse.ts";
@@ -80,38 +81,43 @@ async function check(config: Config): Promise<number> {
 
 async function live(config: Config): Promise<number> {
   using signals = new Signals();
-  log.info("Started", {
-    version: VERSION,
-    commit: COMMIT,
-    addresses: config.addresses.map(({ ip }) => ip).join(","),
-    interface: config.interface,
-    ...config.setupIptables && { ports: config.ports.join(","), iptables: config.iptablesMode },
-    ...config.daemon && { interval: formatDuration(config.syncInterval) },
+  const clock = monotonicClock;
+  await using servers = await openServers(config, clock);
+  const observers: readonly Observer[] = [new Journal("present", clock.now), ...servers.observers];
+  await using reused = reuseProcesses(commandRunner, (argv) => config.daemon && argv.includes("-batch"));
+  const runner = observeCommands(reused, observers);
+  const keeper = new Keeper(config, { runner, clock });
+  const working = work({ config, keeper, runner, clock, observers, signals });
+  // Told when the commands of the first pass already run: it takes as long as they do.
+  const started = keeper.known.then((backend) => {
+    log.info("Started", {
+      version: VERSION,
+      commit: COMMIT,
+      addresses: config.addresses.map(({ ip }) => ip).join(","),
+      interface: config.interface,
+      ...config.setupIptables && { ports: config.ports.join(","), iptables: backend ?? "as installed" },
+      ...config.daemon && { interval: formatDuration(config.syncInterval) },
+    });
   });
-  const ok = await Promise.race([work(config, signals), signals.impatience.then(() => false)]);
+  const ok = await Promise.race([
+    Promise.all([working, started]).then(([ok]) => ok),
+    signals.impatience.then(() => false),
+  ]);
   log.info("Stopped", { ok });
   return ok ? 0 : 1;
 }
 
 /** Sets up, keeps if it is a daemon, cleans up if that is asked for; gives whether all of it worked. */
-async function work(config: Config, signals: Signals): Promise<boolean> {
-  const clock = monotonicClock;
-  // Until the end of the cleanup: what stops is not ready.
-  await using servers = await openServers(config, clock);
-  const journal = new Journal("present", clock.now);
+async function work(options: DaemonOptions): Promise<boolean> {
+  const { config, keeper, clock, observers, signals } = options;
   let done = true;
-  let keeper: Keeper;
   if (config.daemon) {
-    const observers: readonly Observer[] = [journal, ...servers.observers];
-    await using reused = reuseProcesses(commandRunner, (argv) => argv.includes("-batch"));
-    const runner = observeCommands(reused, observers);
-    keeper = new Keeper(config, { runner, clock });
-    await runDaemon({ config, keeper, runner, clock, observers, signals });
+    await runDaemon(options);
   } else {
-    keeper = new Keeper(config, { runner: commandRunner, clock });
-    done = await settle(async (cause) => {
-      const report = await keeper.pass({ cause, scope: "all" }, { signal: signals.stop });
-      journal.onPass(report, { cause });
+    done = await settle(async (cause, timeout) => {
+      const request: Request = { cause, scope: "all", at: clock.now() };
+      const report = await keeper.pass(request, { timeout, signal: signals.stop });
+      for (const observer of observers) observer.onPass?.(report, request);
       return report;
     }, { clock, budget: ONE_SHOT_MS, signal: signals.stop });
   }

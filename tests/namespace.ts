@@ -67,13 +67,15 @@ export class Namespace implements AsyncDisposable {
     // addrgenmode none: a link-local address would appear a little later, and change every dump made in between.
     await this.ok(["ip", "-batch", "-"], {
       stdin: `link add veth0 type veth peer name eth0 netns ${pod.pid}
-        link set veth0 addrgenmode none up
+        link set veth0 addrgenmode none
+        link set veth0 up
         address add 10.0.0.1/24 dev veth0
         address add fd00:10::1/64 dev veth0 nodad\n`,
     });
     await pod.ok(["ip", "-batch", "-"], {
       stdin: `link set lo up
-        link set eth0 addrgenmode none up
+        link set eth0 addrgenmode none
+        link set eth0 up
         address add 10.0.0.2/24 dev eth0
         address add fd00:10::2/64 dev eth0 nodad
         route add default via 10.0.0.1
