@@ -27,6 +27,8 @@ interface ListedAddress {
   readonly permanent: boolean;
   /** Goes when the primary address of its subnet goes. */
   readonly secondary: boolean;
+  /** Of a point-to-point link: never one of ours. */
+  readonly peer: boolean;
   /** IPv6 found the address in use elsewhere and does not use it. */
   readonly dadFailed: boolean;
 }
@@ -62,7 +64,7 @@ export function addressTool(desired: Desired, options: AddressToolOptions = {}):
     argv: ["ip", "-json", "-details", "-force", "-batch", "-"],
     items: [link, ...addresses],
     look,
-    answered: (stdout, stderr) => stdout.endsWith("\n") || (!everywhere && stderr.includes("does not exist")),
+    answered: (stdout, stderr) => stdout.endsWith("\n") || stderr.includes("Command failed"),
     judge: (listing) => judge(desired, options, parse(listing)),
     script: (findings) => findings.flatMap(({ repairs }) => repairs.map(({ command }) => `${command}\n`)).join(""),
     shell: ({ command }) => `ip ${command}`,
@@ -110,7 +112,8 @@ const FOREVER = 0xffff_ffff;
 
 function parse(listing: string): readonly ListedLink[] {
   const links: readonly JsonLink[] = listing.trim() === "" ? [] : JSON.parse(listing);
-  return links.flatMap(({ ifname, flags = [], ifalias, addr_info = [] }) =>
+  if (!Array.isArray(links)) throw new SyntaxError("Cannot read the listing of ip: it is no list");
+  return (links as readonly JsonLink[]).flatMap(({ ifname, flags = [], ifalias, addr_info = [] }) =>
     // iproute2 leaves `{}` for what a filter hides.
     ifname === undefined ? [] : [{
       name: ifname,
@@ -118,13 +121,14 @@ function parse(listing: string): readonly ListedLink[] {
       loopback: flags.includes("LOOPBACK"),
       ours: ifalias === LINK_ALIAS,
       addresses: addr_info.flatMap((info) =>
-        info.local === undefined || info.address !== undefined ? [] : [{
+        info.local === undefined ? [] : [{
           ip: canonicalIp(info.local),
           prefixLength: info.prefixlen ?? 0,
           scope: info.scope ?? "global",
           broadcast: info.broadcast,
           permanent: info.valid_life_time === FOREVER && info.preferred_life_time === FOREVER,
           secondary: info.secondary === true,
+          peer: info.address !== undefined,
           dadFailed: info.dadfailed === true,
         }]
       ),
@@ -187,10 +191,12 @@ function judgeAddress(item: Address, link: ListedLink | undefined, others: reado
   const options = item.family === 4 ? ` scope ${scope}` : " nodad";
   const add: Repair = { command: `address add ${address}${options}` };
 
-  const found = (link?.addresses ?? []).filter(({ ip }) => ip === item.ip);
-  const exact = found.find(({ prefixLength }) => prefixLength === full);
+  const found = (link?.addresses ?? []).filter(({ ip, peer }) => ip === item.ip && !peer);
+  // A link has an IPv6 address once, whatever its prefix length: the right one cannot be added beside a wrong one.
+  const exact = found.find(({ prefixLength }) => prefixLength === full) ?? (item.family === 6 ? found[0] : undefined);
   const inexact = found.filter((other) => other !== exact);
   const faults = exact === undefined ? [] : [
+    ...exact.prefixLength === full ? [] : [`prefix length ${exact.prefixLength}`],
     ...exact.broadcast === undefined ? [] : [`broadcast ${exact.broadcast}`],
     ...item.family === 6 || exact.scope === scope ? [] : [`scope ${exact.scope}`],
     ...exact.dadFailed ? ["duplicate address detection failed"] : [],
@@ -200,7 +206,7 @@ function judgeAddress(item: Address, link: ListedLink | undefined, others: reado
   const put: readonly Repair[] = exact === undefined
     ? [add]
     : faults.length > 0
-    ? [{ command: `address del ${address}` }, add]
+    ? [removal(item, exact.prefixLength, device), add]
     : expiring
     ? [{ command: `address replace ${address}${options} valid_lft forever preferred_lft forever` }]
     : [];
@@ -210,7 +216,7 @@ function judgeAddress(item: Address, link: ListedLink | undefined, others: reado
       !link?.addresses.some((other) => other.secondary && other.prefixLength === prefixLength)
     ).map(({ prefixLength }) => ({ prefixLength, device })),
     ...others.flatMap(({ name, addresses }) =>
-      addresses.filter((other) => other.ip === item.ip && other.prefixLength === full)
+      addresses.filter((other) => other.ip === item.ip && other.prefixLength === full && !other.peer)
         .map(({ prefixLength }) => ({ prefixLength, device: name }))
     ),
   ];
@@ -243,7 +249,9 @@ function removal({ ip }: Address, prefixLength: number, device: string): Repair 
 
 function judgeUnwanted(item: Address, links: readonly ListedLink[]): Finding {
   const repairs = links.flatMap(({ name, addresses }) =>
-    addresses.filter(({ ip, prefixLength }) => ip === item.ip && prefixLength === fullPrefix(item.family))
+    addresses.filter(({ ip, prefixLength, peer }) =>
+      ip === item.ip && prefixLength === fullPrefix(item.family) && !peer
+    )
       .map(({ prefixLength }) => removal(item, prefixLength, name))
   );
   return {
@@ -259,8 +267,8 @@ function judgeUnwantedLink({ link: item, addresses }: Desired, link: ListedLink 
   if (link === undefined || !link.ours) {
     return { item, state: link === undefined ? "missing" : "present", ok: true, repairs: [] };
   }
-  // Others may have put theirs on our link; the kernel itself puts a link-local one on each.
-  const foreign = link.addresses.filter(({ ip, scope }) => scope !== "link" && !addresses.some((own) => own.ip === ip));
+  // Others may have put theirs on our link; the kernel itself puts a link-local one of IPv6 on each.
+  const foreign = link.addresses.filter(({ ip }) => !ip.startsWith("fe80:") && !addresses.some((own) => own.ip === ip));
   if (foreign.length > 0) {
     return { item, state: "present", ok: true, detail: `kept, since it carries ${foreign[0]?.ip}`, repairs: [] };
   }

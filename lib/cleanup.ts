@@ -34,8 +34,8 @@ export async function cleanup(config: Config, node: Node, options: CleanupOption
   const impatient = { ...node, commandTimeout: Math.min(node.commandTimeout, COMMAND_MS) };
   const unwanted = desired(config, "absent");
   const remove = (some: readonly Tool[], budget: number) =>
-    settle(async (cause, timeout) => {
-      const report = await pass(impatient, some, { timeout });
+    settle(async (cause, signal) => {
+      const report = await pass(impatient, some, { signal });
       journal.onPass(report, { cause });
       return report;
     }, { clock, budget });

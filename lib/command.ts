@@ -30,7 +30,7 @@ export interface CommandResult {
   readonly stderr: string;
   /** Lines of stdin that this process had been told before this conversation; more than 0 if it is reused. */
   readonly linesBefore: number;
-  /** Milliseconds from start to end. */
+  /** Milliseconds from the first question, or the start, to the end. */
   readonly duration: number;
   /** Undefined when it ended by itself with exit code 0. */
   readonly error: CommandError | undefined;
@@ -78,7 +78,8 @@ export const commandRunner: CommandRunner = {
 class Process implements Conversation {
   readonly #argv: readonly string[];
   readonly #options: CommandOptions;
-  readonly #started = performance.now();
+  #started = performance.now();
+  #told = false;
   readonly #child: Deno.ChildProcess | undefined;
   readonly #stdin: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>> | undefined;
   readonly #over: Promise<void>;
@@ -122,6 +123,9 @@ class Process implements Conversation {
   }
 
   async say(text: string, answered: (stdout: string, stderr: string) => boolean): Promise<string | undefined> {
+    // A process may have waited for its first question.
+    if (!this.#told) this.#started = performance.now();
+    this.#told = true;
     if (text !== "") {
       log.v(6)?.info("Telling a command", { command: this.#argv.join(" "), stdin: text });
       // Not awaited: a program that prints before it has read all would block both sides.
@@ -205,7 +209,10 @@ class Process implements Conversation {
     return after(timeout, () => this.#kill({ kind: "timed-out", said: `no answer in ${timeout}ms` }));
   }
 
-  readonly #abort = () => this.#kill({ kind: "aborted", said: "stopped" });
+  readonly #abort = () => {
+    const reason = this.#options.signal?.reason;
+    this.#kill({ kind: "aborted", said: typeof reason === "string" ? reason : "stopped" });
+  };
 
   #kill(why: CommandFailure): void {
     if (this.#killed !== undefined || this.#closed) return;

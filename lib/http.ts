@@ -52,8 +52,6 @@ export class HttpServer implements AsyncDisposable {
   readonly #accepting: Promise<void>;
   /** The oldest first. */
   readonly #open = new Map<Deno.TcpConn, Promise<void>>();
-  /** Buffers for the next connections: garbage of thousands a second would grow to 100 MiB before V8 minds. */
-  readonly #buffers: Uint8Array[] = [];
 
   /** @throws {Error} whatever `Deno.listen` throws, when it cannot listen there. */
   constructor(address: BindAddress, routes: Routes, clock: Clock) {
@@ -100,7 +98,7 @@ export class HttpServer implements AsyncDisposable {
   async #serve(connection: Deno.TcpConn): Promise<void> {
     const over = new AbortController();
     const limit = this.#clock.delay(MAX_LIFE_MS, over.signal).then(() => close(connection));
-    const buffer = this.#buffers.pop() ?? new Uint8Array(MAX_HEAD_BYTES);
+    const buffer = new Uint8Array(MAX_HEAD_BYTES);
     try {
       const head = await readHead(connection, buffer);
       if (head === undefined) return;
@@ -111,7 +109,6 @@ export class HttpServer implements AsyncDisposable {
       // The other side has gone, or was made to.
       if (!isDisconnect(error)) log.error("Cannot answer a request", { error });
     } finally {
-      this.#buffers.push(buffer);
       over.abort();
       await limit;
     }

@@ -51,15 +51,19 @@ export class Journal implements Observer {
     const problems = problemsOf(report);
     for (const [key, problem] of problems) this.#tellProblem(key, problem);
     const looked = new Set(report.items.map(({ item }) => itemName(item)));
+    const troubled = new Set([...problems.values()].flatMap(({ items }) => items.map(itemName)));
     const open = new Map(problems);
     for (const [key, problem] of this.#open) {
       if (problems.has(key)) continue;
-      if (problem.items.some((item) => looked.has(itemName(item)))) {
-        const lasted = this.#recurring.over(key);
-        log.info("A problem is over", { ...namesOf(problem.items), ...lasted && { failed: repeatText(lasted) } });
-      } else {
+      if (!problem.items.some((item) => looked.has(itemName(item)))) {
         // The pass was about other things.
         open.set(key, problem);
+        continue;
+      }
+      const lasted = this.#recurring.over(key);
+      // Else it has become another problem, which was told.
+      if (problem.items.every((item) => !troubled.has(itemName(item)))) {
+        log.info("A problem is over", { ...namesOf(problem.items), ...lasted && { failed: repeatText(lasted) } });
       }
     }
     this.#open = open;

@@ -3,7 +3,7 @@ import type { Clock } from "./clock.ts";
 import { type CommandRunner, runCommand } from "./command.ts";
 import type { Config } from "./config.ts";
 import { Damping } from "./damping.ts";
-import { desired, itemName } from "./desired.ts";
+import { type Desired, desired, itemName } from "./desired.ts";
 import { type Backend, iptablesProgram, judgeSaved } from "./iptables.ts";
 import { getLog } from "./log/mod.ts";
 import { repeatText } from "./log/repeat.ts";
@@ -25,6 +25,7 @@ export interface KeeperOptions {
 /** Makes passes, and remembers between them what a single one cannot know: the back end, fights, and whose link it is. */
 export class Keeper {
   readonly #config: Config;
+  readonly #wanted: Desired;
   readonly #node: Node;
   readonly #damping: Damping;
   #backend: Backend;
@@ -36,6 +37,7 @@ export class Keeper {
 
   constructor(config: Config, { runner, clock, linkType }: KeeperOptions) {
     this.#config = config;
+    this.#wanted = desired(config, "present");
     this.#node = { runner, commandTimeout: config.commandTimeout, ...linkType !== undefined && { linkType } };
     this.#damping = new Damping(clock.now);
     this.#backend = config.iptablesMode === "auto" ? undefined : config.iptablesMode;
@@ -45,7 +47,7 @@ export class Keeper {
 
   /** The rules that are kept. */
   get rules(): readonly Rule[] {
-    return desired(this.#config, "present").rules;
+    return this.#wanted.rules;
   }
 
   /** The back end that holds them, as far as {@linkcode Keeper.known}. */
@@ -75,7 +77,9 @@ export class Keeper {
     const rules = scope === "addresses" || !this.#config.setupIptables ? [] : [this.#passRules(isFull, options)];
     const addresses = scope === "rules" ? [] : [this.#passAddresses(options)];
     const report = merge(await Promise.all([...addresses, ...rules]));
-    for (const { item, lost, since, over } of this.#damping.learn(report)) {
+    // What is added at the start was not lost.
+    const fights = cause === "start" ? [] : this.#damping.learn(report);
+    for (const { item, lost, since, over } of fights) {
       const what = { [item.kind]: itemName(item), lost: repeatText({ times: lost, since }) };
       if (over) log.info("Nothing removes it any more", what);
       else log.warning("Something else keeps removing it: repairs get pauses of up to a second", what);
@@ -84,7 +88,7 @@ export class Keeper {
   }
 
   async #passAddresses(options: PassOptions): Promise<Report> {
-    const { addresses } = tools(this.#node, desired(this.#config, "present"), { waitForLink: this.#foreignLink });
+    const { addresses } = tools(this.#node, this.#wanted, { waitForLink: this.#foreignLink });
     const report = await this.#pass([addresses], options);
     // A link of somebody else's that goes comes back by him: one of ours in its place would be in his way.
     const link = report.items.find(({ item }) => item.kind === "link");
@@ -95,10 +99,7 @@ export class Keeper {
   async #passRules(isFull: boolean, options: PassOptions): Promise<Report> {
     const before = this.#backend;
     if (this.#uncertain && (isFull || !this.#started)) await this.#detect(options.signal);
-    const { rules } = tools(this.#node, desired(this.#config, "present"), {
-      backend: this.#backend,
-      timeout: options.timeout,
-    });
+    const { rules } = tools(this.#node, this.#wanted, { backend: this.#backend });
     const report = await this.#pass(rules, options);
     if (this.#started && this.#backend !== before) {
       log.info("The node uses another back end of iptables now, the rules moved there", { backend: this.#backend });
@@ -125,7 +126,7 @@ export class Keeper {
 
   /** Looks at everything and changes nothing. */
   async look(): Promise<Report> {
-    const wanted = desired(this.#config, "present");
+    const wanted = this.#wanted;
     const addresses = this.#pass([tools(this.#node, wanted).addresses], { apply: false });
     if (wanted.rules.length === 0) return addresses;
     if (this.#uncertain) await this.#detect();

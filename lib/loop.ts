@@ -84,11 +84,16 @@ export class Loop {
       this.#wake = Promise.withResolvers();
       if (request === undefined) continue;
       const outcome = await pass(request, signal);
-      failures = outcome.ok ? 0 : failures + 1;
       if (!outcome.ok) {
-        const wait = Math.min(interval, backoff(failures, { first: retry, max: interval }));
-        full = { cause: "retry", scope: "all", at: clock.now() + wait };
-      } else if (request.scope === "all" || full.cause === "retry") {
+        failures += 1;
+        const at = clock.now() + Math.min(interval, backoff(failures, { first: retry, max: interval }));
+        full = {
+          cause: "retry",
+          scope: "all",
+          at: full.cause === "retry" && full !== due ? Math.min(at, full.at) : at,
+        };
+      } else if (request.scope === "all") {
+        failures = 0;
         full = { cause: "interval", scope: "all", at: started + interval };
       }
       again = outcome.again === undefined ? Infinity : clock.now() + outcome.again;

@@ -48,8 +48,6 @@ export interface Report {
 export interface PassOptions {
   /** False: look, change nothing. @default {true} */
   readonly apply?: boolean;
-  /** Longest wait for one answer of a command, in milliseconds, if shorter than the node's. @default {Infinity} */
-  readonly timeout?: number;
   /** Items that are not to be put right in this pass. @default {() => false} */
   readonly holds?: (item: Item) => boolean;
   /** Ends the pass, and its commands, early. */
@@ -62,18 +60,16 @@ export interface ToolsOptions {
   readonly backend?: Backend;
   /** Whether a link that is missing is somebody else's to create. @default {false} */
   readonly waitForLink?: boolean;
-  /** As in {@linkcode PassOptions}. @default {Infinity} */
-  readonly timeout?: number | undefined;
 }
 
 /** The tools that keep what is desired: one for the addresses, one for the rules of each family. */
 export function tools(
   { commandTimeout, linkType }: Node,
   desired: Desired,
-  { backend, waitForLink = false, timeout = Infinity }: ToolsOptions = {},
+  { backend, waitForLink = false }: ToolsOptions = {},
 ): { readonly addresses: Tool; readonly rules: readonly Tool[] } {
   // Half of what a command may take, so that it can say itself that the lock is held.
-  const lockWait = Math.max(1, Math.floor(Math.min(commandTimeout, timeout) / 2000));
+  const lockWait = Math.max(1, Math.floor(commandTimeout / 2000));
   return {
     addresses: addressTool(desired, { linkType, waitForLink }),
     rules: ([4, 6] as const).flatMap((family) => {
@@ -99,9 +95,9 @@ export function merge(reports: readonly Report[]): Report {
  * @param tools What to look with, side by side.
  */
 export async function pass(node: Node, tools: readonly Tool[], options: PassOptions = {}): Promise<Report> {
-  const { apply = true, timeout = Infinity, holds = () => false, signal } = options;
+  const { apply = true, holds = () => false, signal } = options;
   const started = performance.now();
-  const command = { timeout: Math.max(1, Math.min(node.commandTimeout, timeout)), signal };
+  const command = { timeout: node.commandTimeout, signal };
   const context = { runner: node.runner, apply, holds, command, parts: { left: MAX_PARTS } };
   const items = (await Promise.all(tools.map((tool) => converge(tool, context)))).flat();
   return { items, ok: items.every(({ after }) => after?.ok === true), duration: performance.now() - started };

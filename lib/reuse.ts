@@ -1,26 +1,33 @@
 import type { CommandOptions, CommandResult, CommandRunner, Conversation } from "./command.ts";
 
-/** A process that did not answer in this time is replaced, in milliseconds: it may have been stopped by somebody. */
+/** A kept process that did not answer in this time is replaced, in milliseconds: somebody may have stopped it. */
 const PATIENCE_MS = 1000;
 
 /**
- * Makes a runner keep processes for the next conversation with the same command line, which spares their start.
+ * What becomes of a process after its conversation: kept for the next one, replaced by a fresh one that waits for it, which
+ * costs no less but nobody waits for, or nothing.
+ */
+export type Reuse = "keep" | "spare" | "none";
+
+/**
+ * Makes a runner have a process ready for the next conversation with the same command line, which spares its start.
  *
- * @param waits Whether a command waits on stdin for more between two conversations. Others are started each time.
- * @returns The runner, and what ends the processes that it keeps.
+ * @param reuse What to do with the process of a command. "keep" is for those that look anew at each question.
+ * @returns The runner, and what ends the processes that wait.
  */
 export function reuseProcesses(
   runner: CommandRunner,
-  waits: (argv: readonly string[]) => boolean,
+  reuse: (argv: readonly string[]) => Reuse,
 ): CommandRunner & AsyncDisposable {
   const idle = new Map<string, Kept>();
   return {
     start(argv, options) {
-      if (!waits(argv)) return runner.start(argv, options);
+      const mode = reuse(argv);
+      if (mode === "none") return runner.start(argv, options);
       const key = argv.join(" ");
       const kept = idle.get(key);
       idle.delete(key);
-      return new Reused(runner, argv, options, kept, (process) => idle.set(key, process));
+      return new Reused(runner, argv, options, mode, kept, (process) => idle.set(key, process));
     },
     async [Symbol.asyncDispose]() {
       await Promise.all([...idle.values()].map(({ talk }) => talk.end()));
@@ -39,6 +46,7 @@ class Reused implements Conversation {
   readonly #start: () => Conversation;
   readonly #keep: (process: Kept) => void;
   readonly #argv: readonly string[];
+  readonly #mode: Reuse;
   readonly #started = performance.now();
   #kept: Kept | undefined;
   #talk: Conversation;
@@ -49,11 +57,15 @@ class Reused implements Conversation {
     runner: CommandRunner,
     argv: readonly string[],
     options: CommandOptions,
+    mode: Reuse,
     kept: Kept | undefined,
     keep: (process: Kept) => void,
   ) {
     this.#argv = argv;
-    this.#start = () => runner.start(argv, { ...options, timeout: Math.min(options.timeout, PATIENCE_MS) });
+    this.#mode = mode;
+    // Not for spares: iptables-restore may have to wait for the lock.
+    const timeout = mode === "keep" ? Math.min(options.timeout, PATIENCE_MS) : options.timeout;
+    this.#start = () => runner.start(argv, { ...options, timeout });
     this.#keep = keep;
     this.#kept = kept;
     this.#talk = kept?.talk ?? this.#start();
@@ -77,9 +89,10 @@ class Reused implements Conversation {
 
   async end(options?: { readonly reusable: boolean }): Promise<CommandResult> {
     const linesBefore = this.#kept?.lines ?? 0;
-    if (options?.reusable !== true || this.#stderr) return { ...await this.#talk.end(), linesBefore };
-    this.#keep({ talk: this.#talk, lines: linesBefore + this.#lines });
-    const duration = performance.now() - this.#started;
-    return { argv: this.#argv, stdout: "", stderr: "", linesBefore, duration, error: undefined };
+    const isKept = this.#mode === "keep" && options?.reusable === true && !this.#stderr;
+    const result = isKept ? { argv: this.#argv, stdout: "", stderr: "", error: undefined } : await this.#talk.end();
+    if (isKept) this.#keep({ talk: this.#talk, lines: linesBefore + this.#lines });
+    else if (this.#mode === "spare" && result.error === undefined) this.#keep({ talk: this.#start(), lines: 0 });
+    return { ...result, linesBefore, duration: performance.now() - this.#started };
   }
 }

@@ -17,7 +17,7 @@ import { getLog, setUpLogging } from "./log/mod.ts";
 import type { Request } from "./loop.ts";
 import { observeCommands, type Observer } from "./observer.ts";
 import { dropRights } from "./rights.ts";
-import { reuseProcesses } from "./reuse.ts";
+import { type Reuse, reuseProcesses } from "./reuse.ts";
 import { ListenError, openServers } from "./serve.ts";
 import { settle } from "./settle.ts";
 import { Signals } from "./signals.ts";
@@ -84,7 +84,7 @@ async function live(config: Config): Promise<number> {
   const clock = monotonicClock;
   await using servers = await openServers(config, clock);
   const observers: readonly Observer[] = [new Journal("present", clock.now), ...servers.observers];
-  await using reused = reuseProcesses(commandRunner, (argv) => config.daemon && argv.includes("-batch"));
+  await using reused = reuseProcesses(commandRunner, (argv) => config.daemon ? reuseOf(argv) : "none");
   const runner = observeCommands(reused, observers);
   const keeper = new Keeper(config, { runner, clock });
   const working = work({ config, keeper, runner, clock, observers, signals });
@@ -107,6 +107,11 @@ async function live(config: Config): Promise<number> {
   return ok ? 0 : 1;
 }
 
+/** `ip` looks anew at each question; some releases of iptables-restore do not. Monitors are not asked. */
+function reuseOf(argv: readonly string[]): Reuse {
+  return argv.includes("-batch") ? "keep" : argv.includes("--noflush") ? "spare" : "none";
+}
+
 /** Sets up, keeps if it is a daemon, cleans up if that is asked for; gives whether all of it worked. */
 async function work(options: DaemonOptions): Promise<boolean> {
   const { config, keeper, clock, observers, signals } = options;
@@ -114,9 +119,9 @@ async function work(options: DaemonOptions): Promise<boolean> {
   if (config.daemon) {
     await runDaemon(options);
   } else {
-    done = await settle(async (cause, timeout) => {
+    done = await settle(async (cause, signal) => {
       const request: Request = { cause, scope: "all", at: clock.now() };
-      const report = await keeper.pass(request, { timeout, signal: signals.stop });
+      const report = await keeper.pass(request, { signal });
       for (const observer of observers) observer.onPass?.(report, request);
       return report;
     }, { clock, budget: ONE_SHOT_MS, signal: signals.stop });
