@@ -20,6 +20,8 @@ export interface CommandOptions {
   readonly timeout: number;
   /** Kills the process when it aborts. */
   readonly signal?: AbortSignal | undefined;
+  /** Whether it has to be a process that has not answered before. @default {false} */
+  readonly fresh?: boolean;
 }
 
 /** What a command printed and how it ended. */
@@ -42,9 +44,14 @@ export interface Conversation {
    * Writes `text` and waits for the answer.
    *
    * @param answered Says of the stdout and stderr since the last answer whether this one is whole.
+   * @param timeout Longest wait, in milliseconds, if shorter than {@linkcode CommandOptions.timeout}.
    * @returns The stdout since the last answer; undefined when the process ended, or was killed, before it was whole.
    */
-  say(text: string, answered: (stdout: string, stderr: string) => boolean): Promise<string | undefined>;
+  say(
+    text: string,
+    answered: (stdout: string, stderr: string) => boolean,
+    timeout?: number,
+  ): Promise<string | undefined>;
   /**
    * Closes stdin, waits for the end and reaps the process. Never rejects; a second call gives the same result.
    *
@@ -122,7 +129,11 @@ class Process implements Conversation {
     if (options.signal?.aborted) this.#abort();
   }
 
-  async say(text: string, answered: (stdout: string, stderr: string) => boolean): Promise<string | undefined> {
+  async say(
+    text: string,
+    answered: (stdout: string, stderr: string) => boolean,
+    timeout = Infinity,
+  ): Promise<string | undefined> {
     // A process may have waited for its first question.
     if (!this.#told) this.#started = performance.now();
     this.#told = true;
@@ -131,7 +142,7 @@ class Process implements Conversation {
       // Not awaited: a program that prints before it has read all would block both sides.
       this.#stdin?.write(new TextEncoder().encode(text)).catch(() => {});
     }
-    const lift = this.#limit();
+    const lift = this.#limit(timeout);
     while (!answered(this.#stdout, this.#stderr.slice(this.#stderrSeen))) {
       if (this.#closed) break;
       await this.#changed.promise;
@@ -203,8 +214,8 @@ class Process implements Conversation {
   }
 
   /** Limits one wait; gives what lifts the limit. */
-  #limit(): () => void {
-    const { timeout } = this.#options;
+  #limit(shorter = Infinity): () => void {
+    const timeout = Math.min(this.#options.timeout, shorter);
     if (timeout === Infinity) return () => {};
     return after(timeout, () => this.#kill({ kind: "timed-out", said: `no answer in ${timeout}ms` }));
   }

@@ -73,9 +73,11 @@ export class Keeper {
   /** Makes one pass. */
   async pass({ cause, scope }: Pick<Request, "cause" | "scope">, options: PassOptions = {}): Promise<Report> {
     const isFull = scope === "all" && cause !== "event" && cause !== "retry";
+    // A kept iptables-restore looks anew each time (1.8.9 does), but a release that did not would never be found out.
+    const looks = { ...options, fresh: isFull };
     // The rules first, since they take longer.
-    const rules = scope === "addresses" || !this.#config.setupIptables ? [] : [this.#passRules(isFull, options)];
-    const addresses = scope === "rules" ? [] : [this.#passAddresses(options)];
+    const rules = scope === "addresses" || !this.#config.setupIptables ? [] : [this.#passRules(isFull, looks)];
+    const addresses = scope === "rules" ? [] : [this.#passAddresses(looks)];
     const report = merge(await Promise.all([...addresses, ...rules]));
     // What is added at the start was not lost.
     const fights = cause === "start" ? [] : this.#damping.learn(report);

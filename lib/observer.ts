@@ -20,7 +20,7 @@ export function observeCommands(runner: CommandRunner, observers: readonly Obser
     start(argv, options) {
       const talk = runner.start(argv, options);
       return {
-        say: (text, answered) => talk.say(text, answered),
+        say: (text, answered, timeout) => talk.say(text, answered, timeout),
         async end(options) {
           const result = await talk.end(options);
           for (const observer of observers) observer.onCommand?.(result);

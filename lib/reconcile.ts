@@ -48,6 +48,8 @@ export interface Report {
 export interface PassOptions {
   /** False: look, change nothing. @default {true} */
   readonly apply?: boolean;
+  /** Whether to look through processes that have not looked before. @default {false} */
+  readonly fresh?: boolean;
   /** Items that are not to be put right in this pass. @default {() => false} */
   readonly holds?: (item: Item) => boolean;
   /** Ends the pass, and its commands, early. */
@@ -95,9 +97,9 @@ export function merge(reports: readonly Report[]): Report {
  * @param tools What to look with, side by side.
  */
 export async function pass(node: Node, tools: readonly Tool[], options: PassOptions = {}): Promise<Report> {
-  const { apply = true, holds = () => false, signal } = options;
+  const { apply = true, fresh = false, holds = () => false, signal } = options;
   const started = performance.now();
-  const command = { timeout: node.commandTimeout, signal };
+  const command = { timeout: node.commandTimeout, signal, fresh };
   const context = { runner: node.runner, apply, holds, command, parts: { left: MAX_PARTS } };
   const items = (await Promise.all(tools.map((tool) => converge(tool, context)))).flat();
   return { items, ok: items.every(({ after }) => after?.ok === true), duration: performance.now() - started };

@@ -1,36 +1,41 @@
-import type { CommandOptions, CommandResult, CommandRunner, Conversation } from "./command.ts";
+import type { CommandResult, CommandRunner, Conversation } from "./command.ts";
+import { getLog } from "./log/mod.ts";
+
+const log = getLog("reuse");
 
 /** A kept process that did not answer in this time is replaced, in milliseconds: somebody may have stopped it. */
 const PATIENCE_MS = 1000;
 
 /**
- * What becomes of a process after its conversation: kept for the next one, replaced by a fresh one that waits for it, which
- * costs no less but nobody waits for, or nothing.
- */
-export type Reuse = "keep" | "spare" | "none";
-
-/**
- * Makes a runner have a process ready for the next conversation with the same command line, which spares its start.
+ * Makes a runner keep processes for the next conversation with the same command line. That spares their start, and with
+ * iptables-nft also their end, for which the kernel makes all others wait after rules were deleted.
  *
- * @param reuse What to do with the process of a command. "keep" is for those that look anew at each question.
- * @returns The runner, and what ends the processes that wait.
+ * A conversation that asks for a {@linkcode CommandOptions.fresh} process ends the one that was kept, and leaves its own.
+ *
+ * @param waits Whether a command waits on stdin for more between two conversations. Others are started each time.
+ * @returns The runner, and what ends the processes that it keeps.
  */
 export function reuseProcesses(
   runner: CommandRunner,
-  reuse: (argv: readonly string[]) => Reuse,
+  waits: (argv: readonly string[]) => boolean,
 ): CommandRunner & AsyncDisposable {
   const idle = new Map<string, Kept>();
+  const ending = new Set<Promise<unknown>>();
   return {
     start(argv, options) {
-      const mode = reuse(argv);
-      if (mode === "none") return runner.start(argv, options);
+      if (!waits(argv)) return runner.start(argv, options);
       const key = argv.join(" ");
       const kept = idle.get(key);
       idle.delete(key);
-      return new Reused(runner, argv, options, mode, kept, (process) => idle.set(key, process));
+      if (kept !== undefined && options.fresh) {
+        const end: Promise<void> = kept.talk.end().then(() => void ending.delete(end));
+        ending.add(end);
+      }
+      const start = () => ({ talk: runner.start(argv, options), lines: 0 });
+      return new Reused(argv, options.fresh ? undefined : kept, start, (process) => idle.set(key, process));
     },
     async [Symbol.asyncDispose]() {
-      await Promise.all([...idle.values()].map(({ talk }) => talk.end()));
+      await Promise.all([...idle.values().map(({ talk }) => talk.end()), ...ending]);
       idle.clear();
     },
   };
@@ -43,32 +48,27 @@ interface Kept {
 }
 
 class Reused implements Conversation {
-  readonly #start: () => Conversation;
-  readonly #keep: (process: Kept) => void;
   readonly #argv: readonly string[];
-  readonly #mode: Reuse;
+  readonly #start: () => Kept;
+  readonly #keep: (process: Kept) => void;
   readonly #started = performance.now();
-  #kept: Kept | undefined;
-  #talk: Conversation;
+  #isKept: boolean;
+  #process: Kept;
+  /** Lines told in this conversation. */
   #lines = 0;
   #stderr = false;
 
   constructor(
-    runner: CommandRunner,
     argv: readonly string[],
-    options: CommandOptions,
-    mode: Reuse,
     kept: Kept | undefined,
+    start: () => Kept,
     keep: (process: Kept) => void,
   ) {
     this.#argv = argv;
-    this.#mode = mode;
-    // Not for spares: iptables-restore may have to wait for the lock.
-    const timeout = mode === "keep" ? Math.min(options.timeout, PATIENCE_MS) : options.timeout;
-    this.#start = () => runner.start(argv, { ...options, timeout });
+    this.#start = start;
     this.#keep = keep;
-    this.#kept = kept;
-    this.#talk = kept?.talk ?? this.#start();
+    this.#isKept = kept !== undefined;
+    this.#process = kept ?? start();
   }
 
   async say(text: string, answered: (stdout: string, stderr: string) => boolean): Promise<string | undefined> {
@@ -78,21 +78,22 @@ class Reused implements Conversation {
       this.#stderr ||= stderr !== "";
       return answered(stdout, stderr);
     };
-    const answer = await this.#talk.say(text, noticed);
-    if (answer !== undefined || !isFirst || this.#kept === undefined) return answer;
+    if (!isFirst || !this.#isKept) return this.#process.talk.say(text, noticed);
+    const patient = await this.#process.talk.say(text, noticed, PATIENCE_MS);
+    if (patient !== undefined) return patient;
     // It died, or was stopped, while nobody spoke to it: that is no fault of this conversation.
-    await this.#talk.end();
-    this.#kept = undefined;
-    this.#talk = this.#start();
-    return this.#talk.say(text, noticed);
+    await this.#process.talk.end();
+    this.#isKept = false;
+    this.#process = this.#start();
+    return this.#process.talk.say(text, noticed);
   }
 
   async end(options?: { readonly reusable: boolean }): Promise<CommandResult> {
-    const linesBefore = this.#kept?.lines ?? 0;
-    const isKept = this.#mode === "keep" && options?.reusable === true && !this.#stderr;
-    const result = isKept ? { argv: this.#argv, stdout: "", stderr: "", error: undefined } : await this.#talk.end();
-    if (isKept) this.#keep({ talk: this.#talk, lines: linesBefore + this.#lines });
-    else if (this.#mode === "spare" && result.error === undefined) this.#keep({ talk: this.#start(), lines: 0 });
-    return { ...result, linesBefore, duration: performance.now() - this.#started };
+    const { talk, lines: linesBefore } = this.#process;
+    if (options?.reusable !== true || this.#stderr) return { ...await talk.end(), linesBefore };
+    this.#keep({ talk, lines: linesBefore + this.#lines });
+    const duration = performance.now() - this.#started;
+    log.v(4)?.info("Asked a command", { command: this.#argv.join(" "), duration: `${duration.toFixed(1)}ms` });
+    return { argv: this.#argv, stdout: "", stderr: "", linesBefore, duration, error: undefined };
   }
 }

@@ -15,6 +15,11 @@ const RULE_PROGRAMS = [
   "nft",
 ] as const;
 
+/** Gives up, for good, to listen anywhere or to connect to anything; what listens already goes on. */
+export function dropNetwork(): void {
+  Deno.permissions.revokeSync({ name: "net" });
+}
+
 /**
  * Gives up, for good, every right of the Deno sandbox that the command line does not need: writing and reading files and the
  * host's name without log files, the network without an address to serve, iptables and nft without rules to keep.
@@ -27,7 +32,7 @@ export function dropRights(config: Config): void {
     drop({ name: "read" });
     drop({ name: "sys" });
   }
-  if (metricsBindAddress === undefined && healthProbeBindAddress === undefined) drop({ name: "net" });
+  if (metricsBindAddress === undefined && healthProbeBindAddress === undefined) dropNetwork();
   if (!setupIptables) { for (const command of RULE_PROGRAMS) drop({ name: "run", command }); }
   drop({ name: "env" });
   drop({ name: "ffi" });

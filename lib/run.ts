@@ -16,8 +16,8 @@ import { Keeper } from "./keeper.ts";
 import { getLog, setUpLogging } from "./log/mod.ts";
 import type { Request } from "./loop.ts";
 import { observeCommands, type Observer } from "./observer.ts";
-import { dropRights } from "./rights.ts";
-import { type Reuse, reuseProcesses } from "./reuse.ts";
+import { dropNetwork, dropRights } from "./rights.ts";
+import { reuseProcesses } from "./reuse.ts";
 import { ListenError, openServers } from "./serve.ts";
 import { settle } from "./settle.ts";
 import { Signals } from "./signals.ts";
@@ -83,8 +83,9 @@ async function live(config: Config): Promise<number> {
   using signals = new Signals();
   const clock = monotonicClock;
   await using servers = await openServers(config, clock);
+  dropNetwork();
   const observers: readonly Observer[] = [new Journal("present", clock.now), ...servers.observers];
-  await using reused = reuseProcesses(commandRunner, (argv) => config.daemon ? reuseOf(argv) : "none");
+  await using reused = reuseProcesses(commandRunner, (argv) => config.daemon && isAsked(argv));
   const runner = observeCommands(reused, observers);
   const keeper = new Keeper(config, { runner, clock });
   const working = work({ config, keeper, runner, clock, observers, signals });
@@ -107,9 +108,9 @@ async function live(config: Config): Promise<number> {
   return ok ? 0 : 1;
 }
 
-/** `ip` looks anew at each question; some releases of iptables-restore do not. Monitors are not asked. */
-function reuseOf(argv: readonly string[]): Reuse {
-  return argv.includes("-batch") ? "keep" : argv.includes("--noflush") ? "spare" : "none";
+/** Whether a command is one of the tools, and not a monitor or a listing. */
+function isAsked(argv: readonly string[]): boolean {
+  return argv.includes("-batch") || argv.includes("--noflush");
 }
 
 /** Sets up, keeps if it is a daemon, cleans up if that is asked for; gives whether all of it worked. */

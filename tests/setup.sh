@@ -12,6 +12,9 @@ if [ "${2-}" = network ]; then
   need nft nftables
   need conntrack conntrack
   need nsenter util-linux
+  # What tests can do without, but CI must not.
+  [ -z "${CI-}" ] || need strace strace
+  [ -z "${CI-}" ] || need promtool prometheus
 fi
 if [ -n "$missing" ]; then
   install="apt-get install --yes --no-install-recommends$missing"
