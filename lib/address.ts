@@ -67,6 +67,8 @@ export function addressTool(desired: Desired, options: AddressToolOptions = {}):
     answered: (stdout, stderr) => stdout.endsWith("\n") || stderr.includes("Command failed"),
     judge: (listing) => judge(desired, options, parse(listing)),
     script: (findings) => findings.flatMap(({ repairs }) => repairs.map(({ command }) => `${command}\n`)).join(""),
+    // `ip` remembers which index a name had. A link that was deleted and made again, by whomever, has another one.
+    isStale: (findings) => link.name !== "lo" && findings.some(({ repairs }) => repairs.length > 0),
     shell: ({ command }) => `ip ${command}`,
     blame,
     parts: () => [],

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { delay } from "@std/async/delay";
 import { CommandError, type CommandFailure } from "./command_error.ts";
 import { getLog } from "./log/mod.ts";
 
@@ -11,6 +12,10 @@ const log = getLog("command");
 
 /** From SIGTERM to SIGKILL, and from there until a process in an uninterruptible system call is left to init. */
 const GRACE_MS = 500;
+/** So many chunks in so many milliseconds are a flood, in which each next one is waited for. */
+const FLOOD_CHUNKS = 20;
+const FLOOD_MS = 100;
+const FLOOD_PAUSE_MS = 10;
 /** More than this is no answer of any tool that is asked here: 10,000 rules are 1 MiB. */
 const MAX_OUTPUT_CHARS = 64 << 20;
 
@@ -20,6 +25,8 @@ export interface CommandOptions {
   readonly timeout: number;
   /** Kills the process when it aborts. */
   readonly signal?: AbortSignal | undefined;
+  /** Whether to read at leisure while much is printed: for monitors, of which a flood would wake this program for each line. */
+  readonly throttled?: boolean;
   /** Whether it has to be a process that has not answered before. @default {false} */
   readonly fresh?: boolean;
 }
@@ -202,6 +209,7 @@ class Process implements Conversation {
 
   async #drain(reader: ReadableStreamDefaultReader<Uint8Array>, append: (text: string) => void): Promise<void> {
     const decoder = new TextDecoder();
+    let window = { since: 0, chunks: 0 };
     for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
       append(decoder.decode(chunk.value, { stream: true }));
       this.#changed.resolve();
@@ -210,6 +218,10 @@ class Process implements Conversation {
         this.#kill({ kind: "other", said: "it printed too much" });
         return reader.cancel();
       }
+      if (!this.#options.throttled) continue;
+      const now = performance.now();
+      window = now - window.since < FLOOD_MS ? { ...window, chunks: window.chunks + 1 } : { since: now, chunks: 1 };
+      if (window.chunks > FLOOD_CHUNKS) await delay(FLOOD_PAUSE_MS);
     }
   }
 

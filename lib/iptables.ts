@@ -46,6 +46,7 @@ export function rulesTool(rules: readonly Rule[], options: RulesToolOptions): To
         ...findings.filter(({ state }) => state === "missing").toReversed(),
       ].flatMap(({ repairs }) => repairs)),
     shell: ({ table, command }) => `${iptablesProgram("", family, backend)} -t ${table} ${command}`,
+    isStale: () => false,
     blame: () => new Map(), // a transaction fails as a whole
     parts(failed) {
       const tables = (Object.keys(CHAINS) as Table[]).map((table) => rules.filter((rule) => rule.table === table));

@@ -152,7 +152,7 @@ interface Conversed {
 }
 
 async function converse(tool: Tool, { runner, apply, holds, command }: Context): Promise<Conversed> {
-  const talk = runner.start(tool.argv, command);
+  let talk = runner.start(tool.argv, command);
   const look = async (script = ""): Promise<readonly Finding[] | undefined> => {
     const listing = await talk.say(script + tool.look, tool.answered);
     return listing === undefined ? undefined : tool.judge(listing);
@@ -163,6 +163,11 @@ async function converse(tool: Tool, { runner, apply, holds, command }: Context):
   let unreadable: CommandError | undefined;
   try {
     before = after = await look();
+    if (apply && !command.fresh && before !== undefined && tool.isStale(before)) {
+      await talk.end();
+      talk = runner.start(tool.argv, { ...command, fresh: true });
+      before = after = await look();
+    }
     if (apply) repaired = before?.filter(({ item, repairs }) => repairs.length > 0 && !holds(item)) ?? [];
     if (repaired.length > 0) after = await look(tool.script(repaired));
   } catch (cause) {

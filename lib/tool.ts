@@ -41,6 +41,8 @@ export interface Tool {
   answered(stdout: string, stderr: string): boolean;
   /** Compares a listing with what is desired. @throws {SyntaxError} if it cannot be read. */
   judge(listing: string): readonly Finding[];
+  /** Whether a process that has looked before is no good for the repairs. */
+  isStale(findings: readonly Finding[]): boolean;
   /** The repairs of some findings as input. */
   script(findings: readonly Finding[]): string;
   /** A repair as a person would type it. */

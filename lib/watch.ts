@@ -112,7 +112,7 @@ export class Watcher {
     const { argv, scope, concerns } = this.#monitor;
     this.#current = new AbortController();
     const ended = new AbortController();
-    const talk = runner.start(argv, { timeout: Infinity, signal: this.#current.signal });
+    const talk = runner.start(argv, { timeout: Infinity, throttled: true, signal: this.#current.signal });
     // What was lost while none listened shows in a look.
     const subscribed = clock.delay(SUBSCRIBED_MS, ended.signal).then(() => ended.signal.aborted || onEvent("all"));
     let deaf = false;
