@@ -47,6 +47,8 @@ export interface AddressToolOptions {
   readonly linkType?: string | undefined;
   /** Whether a link that is missing is somebody else's to create. @default {false} */
   readonly waitForLink?: boolean;
+  /** Whether an address has been on the link for so long that it can be removed elsewhere. @default {() => true} */
+  readonly settled?: (address: Address) => boolean;
 }
 
 /**
@@ -76,11 +78,14 @@ export function addressTool(desired: Desired, options: AddressToolOptions = {}):
 }
 
 /** `ip -force -batch` goes on after a line that failed, and says `Command failed -:LINE` behind its error. */
-function blame(error: CommandError, repaired: readonly Finding[], linesBefore: number): ReturnType<Tool["blame"]> {
-  const lines = repaired.flatMap(({ item, repairs }) => repairs.map(() => item));
+function blame(
+  error: CommandError,
+  told: Parameters<Tool["blame"]>[1],
+  linesBefore: number,
+): ReturnType<Tool["blame"]> {
   const blamed = new Map<Finding["item"], CommandError>();
   for (const [, text = "", line] of error.stderr.matchAll(/((?:(?!Command failed).*\n)*)Command failed .*:(\d+)\n?/g)) {
-    const item = lines[Number(line) - linesBefore - 2]; // from 1, and the look is line 1
+    const item = told[Number(line) - linesBefore - 1];
     if (item === undefined || blamed.has(item)) continue;
     const kind = classify(text);
     const said = text.trim().replaceAll("\n", "; ");
@@ -140,15 +145,17 @@ function parse(listing: string): readonly ListedLink[] {
 
 function judge(desired: Desired, options: AddressToolOptions, links: readonly ListedLink[]): readonly Finding[] {
   const { want, addresses } = desired;
+  const { waitForLink = false } = options;
   const link = links.find(({ name }) => name === desired.link.name);
   const others = links.filter((other) =>
     other !== link &&
-    (desired.deduplicate === true || (desired.deduplicate === "auto" && (link?.ours ?? want === "present")))
+    (desired.deduplicate === true ||
+      (desired.deduplicate === "auto" && (link?.ours ?? (want === "present" && !waitForLink))))
   );
   if (want === "present") {
     return [
       judgeLink(desired, options, link),
-      ...addresses.map((address) => judgeAddress(address, link, others)),
+      ...addresses.map((address) => judgeAddress(address, link, others, options)),
     ];
   }
   const carriers = link === undefined ? others : [link, ...others];
@@ -184,7 +191,12 @@ function judgeLink({ link: item }: Desired, options: AddressToolOptions, link: L
   };
 }
 
-function judgeAddress(item: Address, link: ListedLink | undefined, others: readonly ListedLink[]): Finding {
+function judgeAddress(
+  item: Address,
+  link: ListedLink | undefined,
+  others: readonly ListedLink[],
+  { settled = () => true }: AddressToolOptions,
+): Finding {
   const device = item.link;
   const full = fullPrefix(item.family);
   const address = `${item.ip}/${full} dev ${device}`;
@@ -214,14 +226,15 @@ function judgeAddress(item: Address, link: ListedLink | undefined, others: reado
     : [];
   const surplus = [
     // Removing the primary address of a subnet removes the others of it, which are not ours.
-    ...inexact.filter(({ prefixLength }) =>
-      !link?.addresses.some((other) => other.secondary && other.prefixLength === prefixLength)
+    ...inexact.filter(({ prefixLength, secondary }) =>
+      secondary || !link?.addresses.some((other) => other.secondary && other.prefixLength === prefixLength)
     ).map(({ prefixLength }) => ({ prefixLength, device })),
     ...others.flatMap(({ name, addresses }) =>
       addresses.filter((other) => other.ip === item.ip && other.prefixLength === full && !other.peer)
         .map(({ prefixLength }) => ({ prefixLength, device: name }))
     ),
   ];
+  const isSettled = surplus.length === 0 || item.family === 4 || settled(item);
   const details = [
     ...faults,
     ...expiring ? ["expires"] : [],
@@ -240,8 +253,12 @@ function judgeAddress(item: Address, link: ListedLink | undefined, others: reado
     ok: state === "present",
     ...(details.length > 0 && { detail: details.join(", ") }),
     verb: state === "missing" ? "added" : state === "wrong" ? "replaced" : "brought back to one",
-    // Added first, removed elsewhere then: the address is never away.
-    repairs: [...put, ...surplus.map((other) => removal(item, other.prefixLength, other.device))],
+    // Removed elsewhere only after a look has shown it here, or it would be nowhere if adding it failed.
+    ...put.length > 0
+      ? { repairs: put }
+      : isSettled
+      ? { repairs: surplus.map((other) => removal(item, other.prefixLength, other.device)) }
+      : { repairs: [], pending: true },
   };
 }
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { type CommandOptions, type CommandResult, type CommandRunner, runCommand } from "./command.ts";
-import { type Backend, iptablesProgram, normaliseSpec } from "./iptables.ts";
+import { type Backend, iptablesProgram, judgeSaved } from "./iptables.ts";
 import type { Rule } from "./rules.ts";
 
 /** Chains that the kubelet makes in the back end that it uses; as kubernetes-sigs/iptables-wrappers v3 looks for them. */
@@ -18,18 +18,10 @@ export interface Detected {
   readonly certain: boolean;
 }
 
-/**
- * Finds the back end that the node uses. Creates no table, and takes no lock.
- *
- * @param families Address families that are in use on the node.
- */
-export async function detectBackend(
-  runner: CommandRunner,
-  families: readonly (4 | 6)[],
-  options: CommandOptions,
-): Promise<Detected> {
+/** Finds the back end that the node uses. Creates no table, and takes no lock. */
+export async function detectBackend(runner: CommandRunner, options: CommandOptions): Promise<Detected> {
   const mangle = (backend: "nft" | "legacy") =>
-    Promise.all(families.map((family) => list(runner, family, backend, "mangle", options)));
+    Promise.all(([4, 6] as const).map((family) => list(runner, family, backend, "mangle", options)));
   const [nft, legacy] = await Promise.all([mangle("nft"), mangle("legacy")]);
   const hints = ({ stdout }: CommandResult) => HINT.test(stdout);
   if (nft.some(hints)) return { backend: "nft", certain: true };
@@ -40,7 +32,7 @@ export async function detectBackend(
 
 /**
  * Whether rules of ours stand in a back end that is not used: an earlier run left them there. Creates no table, and takes no
- * lock. Only the table raw is looked at, which is short on every node and holds three of five.
+ * lock.
  */
 export async function hasStrayRules(
   runner: CommandRunner,
@@ -48,17 +40,10 @@ export async function hasStrayRules(
   backend: "nft" | "legacy",
   options: CommandOptions,
 ): Promise<boolean> {
-  const looks = ([4, 6] as const).map(async (family) => {
-    const own = new Set(
-      rules.filter((rule) => rule.family === family && rule.table === "raw").map(({ chain, spec }) =>
-        `${chain} ${spec}`
-      ),
-    );
-    if (own.size === 0) return false;
-    const { stdout } = await list(runner, family, backend, "raw", options);
-    return [...stdout.matchAll(/^-A (\S+) (.*)$/gm)].some(([, chain, spec = ""]) =>
-      own.has(`${chain} ${normaliseSpec(spec)}`)
-    );
+  const looks = Map.groupBy(rules, ({ family, table }) => `${family} ${table}`).values().map(async (own) => {
+    const { family, table } = own[0]!;
+    const { stdout } = await list(runner, family, backend, table, options);
+    return judgeSaved(own, stdout).some(({ state }) => state !== "missing");
   });
   return (await Promise.all(looks)).some(Boolean);
 }

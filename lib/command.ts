@@ -47,6 +47,8 @@ export interface CommandResult {
 
 /** A running program that answers on stdout what it is told on stdin. */
 export interface Conversation {
+  /** The process had other conversations before. @default {false} */
+  readonly isReused?: boolean;
   /**
    * Writes `text` and waits for the answer.
    *

@@ -35,6 +35,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     interval: config.syncInterval,
     clock,
     async pass(request, signal) {
+      const { backend } = keeper;
       const report = await keeper.pass(request, { signal });
       if (signal.aborted) return { ok: false };
       for (const observer of observers) observer.onPass?.(report, request);
@@ -42,8 +43,10 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       if (request.cause === "start") strays = warnOfStrays(keeper, signal);
       const peaceful = report.items.filter(({ damped }) => !damped);
       // Drift that no event told of: a watcher hangs, or has lost its place.
-      if (request.cause === "interval" && peaceful.some(({ before }) => before?.ok === false)) watching.restart();
-      return { ok: peaceful.every(({ after }) => after?.ok), again: keeper.again };
+      const unseen = request.cause === "interval" &&
+        peaceful.some(({ before }) => before?.ok === false && !before.pending);
+      if (unseen && keeper.backend === backend) watching.restart();
+      return { ok: peaceful.every(({ after }) => after?.ok || after?.pending), again: keeper.again };
     },
   });
   signals.stop.addEventListener("abort", () => observers.forEach((observer) => observer.onStop?.()));

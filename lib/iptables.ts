@@ -125,11 +125,12 @@ function parse(
 
 /** A rule as some release of iptables printed it, in the form of {@linkcode Rule.spec}. */
 export function normaliseSpec(spec: string): string {
-  return spec
-    // The same target under its newer name; from 1.8.10 on it is printed so.
-    .replace(/ -j CT --notrack$/, " -j NOTRACK")
-    // inet_ntop(3) and RFC 5952 differ on addresses with an embedded IPv4 address.
-    .replace(/^(-[ds]) ([\da-f:.]*:[\da-f:.]*)(?=\/128 )/, (_, match, ip) => `${match} ${canonicalIp(ip)}`);
+  // The same target under its newer name; from 1.8.10 on it is printed so.
+  const renamed = spec.endsWith(" -j CT --notrack") ? spec.replace(/CT --notrack$/, "NOTRACK") : spec;
+  // inet_ntop(3) and RFC 5952 differ on addresses with an embedded IPv4 address.
+  return renamed.includes("::")
+    ? renamed.replace(/^(-[ds]) ([\da-f:.]+)(?=\/128 )/, (_, match, ip) => `${match} ${canonicalIp(ip)}`)
+    : renamed;
 }
 
 function judge(rules: readonly Rule[], want: Desired["want"], chains: readonly Listed[]): readonly Finding[] {

@@ -86,7 +86,7 @@ export class Journal implements Observer {
 function problemsOf({ items }: Report): ReadonlyMap<string, Problem> {
   const problems = new Map<string, Problem>();
   for (const { item, after, error, damped } of items) {
-    if (after?.ok || (damped && error === undefined)) continue;
+    if (after?.ok || ((damped || after?.pending) && error === undefined)) continue;
     const found = after === undefined ? "unknown" : after.detail ?? after.state;
     const key = error === undefined
       ? `${itemName(item)}|${found}`

@@ -6,13 +6,19 @@ import { Damping } from "./damping.ts";
 import { type Desired, desired, itemName } from "./desired.ts";
 import { type Backend, iptablesProgram, judgeSaved } from "./iptables.ts";
 import { getLog } from "./log/mod.ts";
-import { repeatText } from "./log/repeat.ts";
-import type { Request } from "./loop.ts";
+import { Recurring, repeatText } from "./log/repeat.ts";
+import type { Cause, Request } from "./loop.ts";
 import { merge, type Node, pass, type PassOptions, type Report, tools } from "./reconcile.ts";
 import type { Rule } from "./rules.ts";
 import type { Tool } from "./tool.ts";
 
 const log = getLog("keeper");
+
+/**
+ * So long after an IPv6 address appeared on a link it can be removed from another one. The kernel lists it before it has its
+ * route, and packets that need it then are lost.
+ */
+const SETTLE_MS = 1000;
 
 /** What a {@linkcode Keeper} works with. */
 export interface KeeperOptions {
@@ -27,18 +33,27 @@ export class Keeper {
   readonly #config: Config;
   readonly #wanted: Desired;
   readonly #node: Node;
+  readonly #clock: Clock;
   readonly #damping: Damping;
   #backend: Backend;
   readonly #known = Promise.withResolvers<Backend>();
   /** Whether the back end may still turn out to be another one. */
   #uncertain: boolean;
   #started = false;
+  /** The back end that the node used before, as long as rules of ours may stand there. */
+  #left: { readonly backend: Backend } | undefined;
+  readonly #leaving: Recurring;
   #foreignLink = false;
+  /** Since when each address is on the link, as far as it was seen. */
+  readonly #presentSince = new Map<string, number>();
+  #pending = false;
 
   constructor(config: Config, { runner, clock, linkType }: KeeperOptions) {
     this.#config = config;
     this.#wanted = desired(config, "present");
     this.#node = { runner, commandTimeout: config.commandTimeout, ...linkType !== undefined && { linkType } };
+    this.#clock = clock;
+    this.#leaving = new Recurring({ now: clock.now });
     this.#damping = new Damping(clock.now);
     this.#backend = config.iptablesMode === "auto" ? undefined : config.iptablesMode;
     this.#uncertain = config.setupIptables && config.iptablesMode === "auto";
@@ -65,9 +80,10 @@ export class Keeper {
     return this.#damping.damped;
   }
 
-  /** Milliseconds until the next pass is needed for the sake of a pause; undefined if none is. */
+  /** Milliseconds until the next pass is needed, since something has a pause or is on its way; undefined if none is. */
   get again(): number | undefined {
-    return this.#damping.again;
+    const { again } = this.#damping;
+    return this.#pending ? Math.min(SETTLE_MS, again ?? Infinity) : again;
   }
 
   /** Makes one pass. */
@@ -76,7 +92,7 @@ export class Keeper {
     // A kept iptables-restore looks anew each time (1.8.9 does), but a release that did not would never be found out.
     const looks = { ...options, fresh: isFull };
     // The rules first, since they take longer.
-    const rules = scope === "addresses" || !this.#config.setupIptables ? [] : [this.#passRules(isFull, looks)];
+    const rules = scope === "addresses" || !this.#config.setupIptables ? [] : [this.#passRules(cause, looks)];
     const addresses = scope === "rules" ? [] : [this.#passAddresses(looks)];
     const report = merge(await Promise.all([...addresses, ...rules]));
     // What is added at the start was not lost.
@@ -90,33 +106,63 @@ export class Keeper {
   }
 
   async #passAddresses(options: PassOptions): Promise<Report> {
-    const { addresses } = tools(this.#node, this.#wanted, { waitForLink: this.#foreignLink });
+    const { addresses } = tools(this.#node, this.#wanted, {
+      waitForLink: this.#foreignLink,
+      settled: (address) => this.#clock.now() - (this.#presentSince.get(address.ip) ?? Infinity) >= SETTLE_MS,
+    });
     const report = await this.#pass([addresses], options);
-    // A link of somebody else's that goes comes back by him: one of ours in its place would be in his way.
-    const link = report.items.find(({ item }) => item.kind === "link");
-    if (link?.before !== undefined && link.before.state !== "missing") this.#foreignLink = link.before.ours === false;
+    this.#pending = false;
+    for (const { item, before, after } of report.items) {
+      // A link of somebody else's that goes comes back by him: one of ours in its place would be in his way.
+      if (item.kind === "link" && before !== undefined && before.state !== "missing") {
+        this.#foreignLink = before.ours === false;
+      }
+      if (item.kind !== "address") continue;
+      const isThere = after?.state === "present" || after?.state === "surplus";
+      if (!isThere) this.#presentSince.delete(item.ip);
+      else if (!this.#presentSince.has(item.ip)) this.#presentSince.set(item.ip, this.#clock.now());
+      this.#pending ||= after?.pending === true;
+    }
     return report;
   }
 
-  async #passRules(isFull: boolean, options: PassOptions): Promise<Report> {
+  async #passRules(cause: Cause, options: PassOptions): Promise<Report> {
     const before = this.#backend;
-    if (this.#uncertain && (isFull || !this.#started)) await this.#detect(options.signal);
-    const { rules } = tools(this.#node, this.#wanted, { backend: this.#backend });
-    const report = await this.#pass(rules, options);
+    if (this.#uncertain && (options.fresh || !this.#started)) await this.#detect(options.signal);
     if (this.#started && this.#backend !== before) {
-      log.info("The node uses another back end of iptables now, the rules moved there", { backend: this.#backend });
-      const moved = tools(this.#node, desired(this.#config, "absent"), { backend: before });
-      await this.#pass(moved.rules, options);
+      log.info("The node uses another back end of iptables now, the rules move there", { backend: this.#backend });
+      this.#left = { backend: before };
     }
     this.#started = true;
+    const { rules } = tools(this.#node, this.#wanted, { backend: this.#backend });
+    const report = await this.#pass(rules, options);
+    if (this.#left !== undefined && cause !== "event" && report.ok) await this.#leave(this.#left.backend, options);
     return report;
+  }
+
+  /** Removes the rules from the back end that the node used before. */
+  async #leave(backend: Backend, options: PassOptions): Promise<void> {
+    const { rules } = tools(this.#node, desired(this.#config, "absent"), { backend });
+    const { ok, items } = await pass(this.#node, rules, options);
+    if (ok) {
+      this.#left = undefined;
+      this.#leaving.over("leave");
+      return;
+    }
+    const failed = this.#leaving.report("leave");
+    if (failed === undefined) return;
+    const error = items.find(({ error }) => error !== undefined)?.error;
+    log.warning("Cannot remove the rules from the back end of iptables that the node used before", {
+      backend,
+      failed: repeatText(failed),
+      ...error && { error },
+    });
   }
 
   /** Finds out which back end the node uses. */
   async #detect(signal?: AbortSignal): Promise<void> {
     const { commandTimeout: timeout, runner } = this.#node;
-    const families = [...new Set(this.#config.addresses.map(({ family }) => family))];
-    const { backend, certain } = await detectBackend(runner, families, { timeout, signal });
+    const { backend, certain } = await detectBackend(runner, { timeout, signal });
     this.#backend = backend;
     this.#uncertain = !certain;
     this.#known.resolve(backend);

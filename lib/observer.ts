@@ -20,6 +20,9 @@ export function observeCommands(runner: CommandRunner, observers: readonly Obser
     start(argv, options) {
       const talk = runner.start(argv, options);
       return {
+        get isReused(): boolean {
+          return talk.isReused === true;
+        },
         say: (text, answered, timeout) => talk.say(text, answered, timeout),
         async end(options) {
           const result = await talk.end(options);

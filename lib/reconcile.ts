@@ -1,12 +1,15 @@
 import { addressTool } from "./address.ts";
 import type { CommandOptions, CommandResult, CommandRunner } from "./command.ts";
 import { CommandError, type FailureKind } from "./command_error.ts";
-import type { Desired, Item } from "./desired.ts";
+import type { Address, Desired, Item } from "./desired.ts";
 import { type Backend, rulesTool } from "./iptables.ts";
 import type { Finding, Tool } from "./tool.ts";
 
 /** After so many processes for parts of what failed, the rest is given up until the next pass. */
 const MAX_PARTS = 64;
+
+/** Some things are done in two steps: what is added in one place is removed elsewhere when a look has shown it. */
+const MAX_ROUNDS = 2;
 
 /** Failures that one item or table may be to blame for, while the others can be put right. */
 const OF_ONE_ITEM: readonly FailureKind[] = ["other", "unsupported", "no-table"];
@@ -60,20 +63,21 @@ export interface PassOptions {
 export interface ToolsOptions {
   /** Back end that holds the rules. @default whatever the plain command names drive */
   readonly backend?: Backend;
-  /** Whether a link that is missing is somebody else's to create. @default {false} */
+  /** As in {@linkcode AddressToolOptions}. */
   readonly waitForLink?: boolean;
+  readonly settled?: (address: Address) => boolean;
 }
 
 /** The tools that keep what is desired: one for the addresses, one for the rules of each family. */
 export function tools(
   { commandTimeout, linkType }: Node,
   desired: Desired,
-  { backend, waitForLink = false }: ToolsOptions = {},
+  { backend, ...options }: ToolsOptions = {},
 ): { readonly addresses: Tool; readonly rules: readonly Tool[] } {
   // Half of what a command may take, so that it can say itself that the lock is held.
   const lockWait = Math.max(1, Math.floor(commandTimeout / 2000));
   return {
-    addresses: addressTool(desired, { linkType, waitForLink }),
+    addresses: addressTool(desired, { linkType, ...options }),
     rules: ([4, 6] as const).flatMap((family) => {
       const rules = desired.rules.filter((rule) => rule.family === family);
       return rules.length === 0 ? [] : [rulesTool(rules, { family, backend, want: desired.want, lockWait })];
@@ -116,7 +120,7 @@ interface Context {
 
 /** Looks, repairs and looks again through one process; if that failed as a whole, once more part by part. */
 async function converge(tool: Tool, context: Context): Promise<readonly ItemReport[]> {
-  const { before, after, repaired, result, error } = await converse(tool, context);
+  const { before, after, told, result, error } = await converse(tool, context);
   if (after === undefined && error !== undefined && OF_ONE_ITEM.includes(error.kind)) {
     const parts = tool.parts(before === undefined ? "look" : "repair");
     if (parts.length > 0 && context.parts.left >= parts.length) {
@@ -126,7 +130,7 @@ async function converge(tool: Tool, context: Context): Promise<readonly ItemRepo
       return reports;
     }
   }
-  const blamed = error === undefined ? undefined : tool.blame(error, repaired, result.linesBefore);
+  const blamed = error === undefined ? undefined : tool.blame(error, told, result.linesBefore);
   const found = (findings: readonly Finding[] | undefined) =>
     new Map(findings?.map((finding) => [finding.item, finding]));
   const [befores, afters] = [found(before), found(after)];
@@ -145,38 +149,46 @@ async function converge(tool: Tool, context: Context): Promise<readonly ItemRepo
 interface Conversed {
   readonly before?: readonly Finding[];
   readonly after?: readonly Finding[];
-  /** What was told to put right. */
-  readonly repaired: readonly Finding[];
+  /** As in {@linkcode Tool.blame}. */
+  readonly told: readonly (Item | undefined)[];
   readonly result: CommandResult;
   readonly error: CommandError | undefined;
 }
 
 async function converse(tool: Tool, { runner, apply, holds, command }: Context): Promise<Conversed> {
   let talk = runner.start(tool.argv, command);
-  const look = async (script = ""): Promise<readonly Finding[] | undefined> => {
+  const look = async (broken: readonly Finding[] = []): Promise<readonly Finding[] | undefined> => {
+    const looked = tool.look.split("\n").slice(1).map(() => undefined);
+    told.push(...broken.flatMap(({ item, repairs }) => repairs.map(() => item)), ...looked);
+    const script = broken.length === 0 ? "" : tool.script(broken);
     const listing = await talk.say(script + tool.look, tool.answered);
     return listing === undefined ? undefined : tool.judge(listing);
   };
   let before: readonly Finding[] | undefined;
   let after: readonly Finding[] | undefined;
-  let repaired: readonly Finding[] = [];
+  const told: (Item | undefined)[] = [];
   let unreadable: CommandError | undefined;
   try {
     before = after = await look();
-    if (apply && !command.fresh && before !== undefined && tool.isStale(before)) {
+    if (apply && talk.isReused && before !== undefined && tool.isStale(before)) {
       await talk.end();
       talk = runner.start(tool.argv, { ...command, fresh: true });
+      told.length = 0;
       before = after = await look();
     }
-    if (apply) repaired = before?.filter(({ item, repairs }) => repairs.length > 0 && !holds(item)) ?? [];
-    if (repaired.length > 0) after = await look(tool.script(repaired));
+    for (let round = 0; apply && round < MAX_ROUNDS && after !== undefined; round++) {
+      const broken = after.filter(({ item, repairs }) => repairs.length > 0 && !holds(item));
+      if (broken.length === 0) break;
+      after = await look(broken);
+    }
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw cause;
     unreadable = new CommandError(tool.argv, { kind: "other", said: cause.message });
     after = undefined;
   }
   // Errors may come on stderr after the answer on stdout: only the end of the process is sure to have them all.
-  const reusable = after !== undefined && repaired.every(({ item }) => after?.find((it) => it.item === item)?.ok);
+  const isRepaired = after?.every(({ item, ok, repairs }) => ok || repairs.length === 0 || holds(item));
+  const reusable = isRepaired === true;
   const result = await talk.end({ reusable });
-  return { ...before && { before }, ...after && { after }, repaired, result, error: unreadable ?? result.error };
+  return { ...before && { before }, ...after && { after }, told, result, error: unreadable ?? result.error };
 }

@@ -71,6 +71,10 @@ class Reused implements Conversation {
     this.#process = kept ?? start();
   }
 
+  get isReused(): boolean {
+    return this.#isKept;
+  }
+
   async say(text: string, answered: (stdout: string, stderr: string) => boolean): Promise<string | undefined> {
     const isFirst = this.#lines === 0;
     this.#lines += text.split("\n").length - 1;

@@ -48,6 +48,7 @@ export async function settle(
 
 function mayPass({ items }: Report): boolean {
   return items.some(({ after, error }) =>
-    after?.ok !== true && (error === undefined ? (after?.repairs.length ?? 0) > 0 : error.transient)
+    after?.ok !== true &&
+    (error === undefined ? after?.pending || (after?.repairs.length ?? 0) > 0 : error.transient)
   );
 }

@@ -21,6 +21,8 @@ export interface Finding {
   readonly detail?: string;
   /** Of a link that is there: this program created it. */
   readonly ours?: boolean;
+  /** Not as desired, but on its way: the kernel needs another moment before the rest can be done. */
+  readonly pending?: boolean;
   /** What the repairs do to the item, for the log: "added", "replaced", "removed" … */
   readonly verb?: string;
   /** Empty when all is well, or when it is not for this program to put right. */
@@ -50,10 +52,10 @@ export interface Tool {
   /**
    * Which items the errors of a process are about, when some repairs failed and others did not.
    *
-   * @param repaired The findings that {@linkcode Tool.script} was given, after one {@linkcode Tool.look}.
-   * @param linesBefore Lines of stdin that the process had been told before that look.
+   * @param told What each line was about that the process was told in this conversation; undefined: a look.
+   * @param linesBefore Lines that it had been told before.
    */
-  blame(error: CommandError, repaired: readonly Finding[], linesBefore: number): ReadonlyMap<Item, CommandError>;
+  blame(error: CommandError, told: readonly (Item | undefined)[], linesBefore: number): ReadonlyMap<Item, CommandError>;
   /** The parts to try by themselves after the whole could not be listed, or not repaired. Empty: it cannot be divided. */
   parts(failed: "look" | "repair"): readonly Tool[];
 }

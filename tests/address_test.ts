@@ -66,7 +66,7 @@ const CASES: readonly Case[] = [
     name: "makes an address exact that stands with another prefix length",
     setup: "ip address add 10.96.0.2/24 dev lo scope host",
     found: ["lo present", "10.96.0.2/32 missing: also as /24 on lo"],
-    told: ["address add 10.96.0.2/32 dev lo scope host", "address del 10.96.0.2/24 dev lo"],
+    told: ["address add 10.96.0.2/32 dev lo scope host", "address show dev lo", "address del 10.96.0.2/24 dev lo"],
     dump: ["ip address add 10.96.0.2/32 dev lo scope host"],
   },
   {
@@ -124,6 +124,7 @@ const CASES: readonly Case[] = [
       "link add name dummy0 type dummy",
       "link set dev dummy0 alias apiserver-proxy-sidecar up",
       "address add 10.96.0.2/32 dev dummy0 scope global",
+      "address show",
       "address del 10.96.0.2/32 dev lo",
     ],
     dump: [
