@@ -5,7 +5,7 @@ import { desired } from "./desired.ts";
 import type { Backend } from "./iptables.ts";
 import type { Keeper } from "./keeper.ts";
 import { getLog } from "./log/mod.ts";
-import { Loop } from "./loop.ts";
+import { Loop, type Request, type Scope } from "./loop.ts";
 import type { Observer } from "./observer.ts";
 import { pollRules } from "./poll.ts";
 import type { Signals } from "./signals.ts";
@@ -15,6 +15,9 @@ const log = getLog("daemon");
 
 /** How often rules are looked at whose kernel back end reports no events. */
 const POLL_MS = 5000;
+
+/** What a loop of its own looks after. */
+type LoopScope = Exclude<Scope, "all">;
 
 /** What a daemon works with. */
 export interface DaemonOptions {
@@ -26,32 +29,37 @@ export interface DaemonOptions {
   readonly signals: Signals;
 }
 
-/** Keeps everything as desired, at each interval and at each event, until it is stopped. */
+/**
+ * Keeps everything as desired, at each interval and at each event, until it is stopped. Addresses and rules have a loop
+ * each, so that no address waits for the xtables lock, or for an iptables that hangs.
+ */
 export async function runDaemon(options: DaemonOptions): Promise<void> {
   const { config, keeper, clock, observers, signals } = options;
-  const watching = new Watching(options, (scope) => loop.request("event", scope));
+  const scopes: readonly LoopScope[] = config.setupIptables ? ["addresses", "rules"] : ["addresses"];
+  const loops = new Map<LoopScope, Loop>();
+  const watching = new Watching(options, (scope) => loops.get(scope)?.request("event"));
   let strays: Promise<void> | undefined;
-  const loop = new Loop({
-    interval: config.syncInterval,
-    clock,
-    async pass(request, signal) {
+  for (const scope of scopes) {
+    const pass = async ({ cause, at }: Request, signal: AbortSignal) => {
       const { backend } = keeper;
-      const report = await keeper.pass(request, { signal });
+      const report = await keeper.pass({ cause, scope }, { signal });
       if (signal.aborted) return { ok: false };
-      for (const observer of observers) observer.onPass?.(report, request);
-      watching.follow(keeper.backend);
-      if (request.cause === "start") strays = warnOfStrays(keeper, signal);
+      for (const observer of observers) observer.onPass?.(report, { cause, scope, at });
+      if (scope === "rules") {
+        watching.follow(keeper.backend);
+        if (cause === "start") strays = warnOfStrays(keeper, signal);
+      }
       const peaceful = report.items.filter(({ damped }) => !damped);
-      // Drift that no event told of: a watcher hangs, or has lost its place.
-      const unseen = request.cause === "interval" &&
-        peaceful.some(({ before }) => before?.ok === false && !before.pending);
-      if (unseen && keeper.backend === backend) watching.restart();
-      return { ok: peaceful.every(({ after }) => after?.ok || after?.pending), again: keeper.again };
-    },
-  });
+      // Drift that no event told of: the watcher hangs, or has lost its place.
+      const unseen = cause === "interval" && peaceful.some(({ before }) => before?.state === "missing");
+      if (unseen && keeper.backend === backend) watching.restart(scope);
+      return { ok: peaceful.every(({ after }) => after?.ok || after?.pending), again: keeper.again(scope) };
+    };
+    loops.set(scope, new Loop({ interval: config.syncInterval, clock, pass }));
+  }
   signals.stop.addEventListener("abort", () => observers.forEach((observer) => observer.onStop?.()));
-  signals.onReload = () => loop.request("signal");
-  await loop.run(signals.stop);
+  signals.onReload = () => loops.forEach((loop) => loop.request("signal"));
+  await Promise.all([...loops.values()].map((loop) => loop.run(signals.stop)));
   await Promise.all([watching.end(), strays]);
 }
 
@@ -69,13 +77,13 @@ async function warnOfStrays(keeper: Keeper, signal: AbortSignal): Promise<void> 
 /** The watchers of a daemon. */
 class Watching {
   readonly #options: DaemonOptions;
-  readonly #request: (scope: "all" | "addresses" | "rules") => void;
-  readonly #watchers = new Map<string, Watcher>();
+  readonly #request: (scope: LoopScope) => void;
+  readonly #watchers = new Map<LoopScope, Watcher>();
   readonly #running: Promise<unknown>[] = [];
   /** Ends the watching of rules. */
   #rules: { readonly backend: Backend; readonly stop: AbortController } | undefined;
 
-  constructor(options: DaemonOptions, request: (scope: "all" | "addresses" | "rules") => void) {
+  constructor(options: DaemonOptions, request: (scope: LoopScope) => void) {
     this.#options = options;
     this.#request = request;
     const { config, signals } = options;
@@ -95,9 +103,9 @@ class Watching {
     this.#running.push(this.#watchRules(backend, stop.signal));
   }
 
-  /** Starts all monitors anew. */
-  restart(): void {
-    for (const watcher of this.#watchers.values()) watcher.restart();
+  /** Starts the monitor of a scope anew. */
+  restart(scope: LoopScope): void {
+    this.#watchers.get(scope)?.restart();
   }
 
   /** Resolves when all have ended. */

@@ -49,22 +49,30 @@ export class Damping {
     return [...this.#fights.values()].filter(isDamped).length;
   }
 
-  /** Milliseconds until something has to be looked at again for the sake of a pause; undefined if nothing has. */
-  get again(): number | undefined {
+  /**
+   * Milliseconds until something has to be looked at again for the sake of a pause; undefined if nothing has.
+   *
+   * @param concerns Which items are asked about.
+   */
+  again(concerns: (item: Item) => boolean = () => true): number | undefined {
     const now = this.#now();
-    const times = [...this.#fights.values()].filter(isDamped)
-      .map(({ until, lastAt }) => (until > now ? until : lastAt + PEACE_MS) - now);
-    return times.length === 0 ? undefined : Math.max(0, Math.min(...times));
+    const times = [...this.#fights.values()].filter((fight) => isDamped(fight) && concerns(fight.item))
+      .flatMap(({ until, lastAt }) => [until, lastAt + PEACE_MS].filter((at) => at > now).slice(0, 1));
+    return times.length === 0 ? undefined : Math.min(...times) - now;
   }
 
   /** Learns from a pass which items were lost again. */
   learn({ items }: Report): readonly DampingEvent[] {
     const now = this.#now();
     const events: DampingEvent[] = [];
-    for (const { item, before, after } of items) {
+    for (const { item, before, after, error } of items) {
       const key = keyOf(item);
       const fight = this.#fights.get(key);
-      if (before?.ok === false && after?.ok) {
+      // One that is gone again before the second look, without an error, was put right too.
+      const isLostAgain = after?.ok === false && !after.pending && error === undefined && !this.holds(item) &&
+        (before?.repairs.length ?? 0) > 0;
+      const isRepaired = before?.ok === false && (after?.ok || isLostAgain);
+      if (isRepaired) {
         const goesOn = fight !== undefined && now - fight.lastAt < PEACE_MS;
         const repairs = goesOn ? fight.repairs + 1 : 1;
         const excess = repairs - FREE_REPAIRS;

@@ -2,6 +2,7 @@ import type { Clock } from "./clock.ts";
 import type { Config } from "./config.ts";
 import { formatDuration } from "./duration.ts";
 import { Inventory, KINDS } from "./inventory.ts";
+import type { Scope } from "./loop.ts";
 import type { Observer } from "./observer.ts";
 import type { Report } from "./reconcile.ts";
 
@@ -21,9 +22,10 @@ export class Health implements Observer {
   readonly #inventory: Inventory;
   /** Milliseconds. */
   readonly #patience: number;
-  /** When the last pass ended; the start of the program stands for one. */
-  #passedAt: number;
-  #observed = false;
+  /** When the last pass over addresses, and over rules, ended; the start of the program stands for one. */
+  readonly #passedAt: Map<Scope, number>;
+  /** What was not looked at yet. */
+  readonly #unobserved: Set<Scope>;
   #stopping = false;
 
   /** @param clock Its `now` counts; a clock that is set would make the daemon look dead. */
@@ -31,12 +33,17 @@ export class Health implements Observer {
     this.#now = clock.now;
     this.#inventory = new Inventory(config);
     this.#patience = PATIENCE_INTERVALS * config.syncInterval + config.commandTimeout;
-    this.#passedAt = clock.now();
+    const scopes: readonly Scope[] = config.setupIptables ? ["addresses", "rules"] : ["addresses"];
+    this.#passedAt = new Map(scopes.map((scope) => [scope, clock.now()]));
+    this.#unobserved = new Set(scopes);
   }
 
-  onPass(report: Report): void {
-    this.#passedAt = this.#now();
-    this.#observed = true;
+  onPass(report: Report, { scope }: { readonly scope: Scope }): void {
+    for (const own of this.#passedAt.keys()) {
+      if (scope !== "all" && scope !== own) continue;
+      this.#passedAt.set(own, this.#now());
+      this.#unobserved.delete(own);
+    }
     this.#inventory.update(report);
   }
 
@@ -46,21 +53,24 @@ export class Health implements Observer {
 
   /** Whether passes end, well or badly. */
   get live(): readonly Check[] {
-    const since = this.#now() - this.#passedAt;
-    const what = this.#observed ? "since a pass ended" : "since the start, without a pass";
     const limit = formatDuration(Math.round(this.#patience));
-    return [{
-      ok: since <= this.#patience,
-      said: `loop: ${formatDuration(Math.round(since))} ${what}, at most ${limit} are allowed`,
-    }];
+    return [...this.#passedAt].map(([scope, passedAt]) => {
+      const since = this.#now() - passedAt;
+      const what = this.#unobserved.has(scope) ? "since the start, without a pass" : "since a pass ended";
+      return {
+        ok: since <= this.#patience,
+        said: `${scope}: ${formatDuration(Math.round(since))} ${what}, at most ${limit} are allowed`,
+      };
+    });
   }
 
   /** Whether a proxy can work on what is there. */
   get ready(): readonly Check[] {
     const items = this.#inventory.items;
+    const isObserved = this.#unobserved.size === 0;
     return [
       { ok: !this.#stopping, said: this.#stopping ? "stop: asked for" : "stop: not asked for" },
-      { ok: this.#observed, said: this.#observed ? "look: done" : "look: not done yet" },
+      { ok: isObserved, said: isObserved ? "look: done" : "look: not done yet" },
       ...KINDS.flatMap((kind) => {
         const own = items.filter((item) => item.kind === kind);
         const present = own.filter(({ ok }) => ok).length;

@@ -7,7 +7,7 @@ import { type Desired, desired, itemName } from "./desired.ts";
 import { type Backend, iptablesProgram, judgeSaved } from "./iptables.ts";
 import { getLog } from "./log/mod.ts";
 import { Recurring, repeatText } from "./log/repeat.ts";
-import type { Cause, Request } from "./loop.ts";
+import type { Cause, Scope } from "./loop.ts";
 import { merge, type Node, pass, type PassOptions, type Report, tools } from "./reconcile.ts";
 import type { Rule } from "./rules.ts";
 import type { Tool } from "./tool.ts";
@@ -19,6 +19,12 @@ const log = getLog("keeper");
  * route, and packets that need it then are lost.
  */
 const SETTLE_MS = 1000;
+
+/** Why a pass is made, and about what. */
+export interface PassRequest {
+  readonly cause: Cause;
+  readonly scope: Scope;
+}
 
 /** What a {@linkcode Keeper} works with. */
 export interface KeeperOptions {
@@ -81,14 +87,14 @@ export class Keeper {
   }
 
   /** Milliseconds until the next pass is needed, since something has a pause or is on its way; undefined if none is. */
-  get again(): number | undefined {
-    const { again } = this.#damping;
-    return this.#pending ? Math.min(SETTLE_MS, again ?? Infinity) : again;
+  again(scope: Scope): number | undefined {
+    const again = this.#damping.again(({ kind }) => scope === "all" || (scope === "rules") === (kind === "rule"));
+    return this.#pending && scope !== "rules" ? Math.min(SETTLE_MS, again ?? Infinity) : again;
   }
 
   /** Makes one pass. */
-  async pass({ cause, scope }: Pick<Request, "cause" | "scope">, options: PassOptions = {}): Promise<Report> {
-    const isFull = scope === "all" && cause !== "event" && cause !== "retry";
+  async pass({ cause, scope }: PassRequest, options: PassOptions = {}): Promise<Report> {
+    const isFull = cause !== "event" && cause !== "retry";
     // A kept iptables-restore looks anew each time (1.8.9 does), but a release that did not would never be found out.
     const looks = { ...options, fresh: isFull };
     // The rules first, since they take longer.
@@ -179,16 +185,16 @@ export class Keeper {
     if (wanted.rules.length === 0) return addresses;
     if (this.#uncertain) await this.#detect();
     const { rules } = tools(this.#node, wanted, { backend: this.#backend });
-    const looks = this.#backend === "legacy"
+    const looks = this.#backend !== "nft"
       ? rules.map((tool) => this.#lookAtSaved(tool))
       : [this.#pass(rules, { apply: false })];
     return merge(await Promise.all([addresses, ...looks]));
   }
 
-  /** What a pass does with the legacy back end, listing a table, would create the table. */
+  /** What a pass does, listing a table, would create the table in the legacy back end. */
   async #lookAtSaved(tool: Tool): Promise<Report> {
     const rules = tool.items.filter((item) => item.kind === "rule");
-    const argv = [iptablesProgram("save", rules[0]?.family ?? 4, "legacy")];
+    const argv = [iptablesProgram("save", rules[0]?.family ?? 4, this.#backend)];
     const { stdout, error, duration } = await runCommand(this.#node.runner, argv, {
       timeout: this.#node.commandTimeout,
     });

@@ -14,7 +14,6 @@ export type Scope = "all" | "addresses" | "rules";
 /** A pass to make. */
 export interface Request {
   readonly cause: Cause;
-  readonly scope: Scope;
   /** When it was asked for, by the loop's clock. */
   readonly at: number;
 }
@@ -31,7 +30,7 @@ export interface Outcome {
 export interface LoopOptions {
   /** Makes one pass, ended early by the signal. */
   readonly pass: (request: Request, signal: AbortSignal) => Promise<Outcome>;
-  /** Longest time between two passes over everything, in milliseconds. */
+  /** Longest time between two passes, in milliseconds. */
   readonly interval: number;
   /** @default {monotonicClock} */
   readonly clock?: Clock;
@@ -42,8 +41,6 @@ export interface LoopOptions {
   /** First wait after a pass that failed, in milliseconds; it doubles up to the interval. @default {1000} */
   readonly retry?: number;
 }
-
-const AGAIN = { cause: "retry", scope: "all" } as const;
 
 /** Makes passes, one at a time: at the start, at each interval, sooner after a failure, and when asked to. */
 export class Loop {
@@ -56,8 +53,8 @@ export class Loop {
   }
 
   /** Asks for a pass now. Requests that come while one is pending, or during a pass, make one, however many they are. */
-  request(cause: Cause, scope: Scope = "all"): void {
-    this.#pending = merge(this.#pending, { cause, scope, at: this.#options.clock.now() });
+  request(cause: Cause): void {
+    this.#pending ??= { cause, at: this.#options.clock.now() };
     this.#wake.resolve();
   }
 
@@ -66,35 +63,36 @@ export class Loop {
     const { pass, interval, clock, gap, burst, retry } = this.#options;
     const onAbort = () => this.#wake.resolve();
     signal.addEventListener("abort", onAbort);
-    let full: Request = { cause: "start", scope: "all", at: clock.now() };
+    let next: Request = { cause: "start", at: clock.now() };
     let again = Infinity;
     let failures = 0;
     let quota = { left: burst, at: clock.now() };
     while (!signal.aborted) {
-      await this.#sleep(this.#pending === undefined ? Math.min(full.at, again) : -Infinity);
+      await this.#sleep(this.#pending === undefined ? Math.min(next.at, again) : -Infinity);
       quota = { left: Math.min(burst, quota.left + (clock.now() - quota.at) / gap), at: clock.now() };
       if (quota.left < 1) await clock.delay((1 - quota.left) * gap, signal);
       if (signal.aborted) break;
       quota = { ...quota, left: quota.left - 1 };
 
       const started = clock.now();
-      const due = started >= full.at ? full : started >= again ? { ...AGAIN, at: again } : undefined;
-      const request = merge(this.#pending, due);
+      // What is due goes before what is asked for: it looks at more.
+      const due = started >= next.at ? next : undefined;
+      const request = due ?? this.#pending ?? (started >= again ? { cause: "retry", at: again } as const : undefined);
       this.#pending = undefined;
       this.#wake = Promise.withResolvers();
       if (request === undefined) continue;
       const outcome = await pass(request, signal);
-      if (!outcome.ok) {
-        failures += 1;
-        const at = clock.now() + Math.min(interval, backoff(failures, { first: retry, max: interval }));
-        full = {
-          cause: "retry",
-          scope: "all",
-          at: full.cause === "retry" && full !== due ? Math.min(at, full.at) : at,
-        };
-      } else if (request.scope === "all") {
+      if (outcome.ok) {
         failures = 0;
-        full = { cause: "interval", scope: "all", at: started + interval };
+        // An event does not put off what is checked at each interval.
+        if (request.cause !== "event" || next.cause === "retry") {
+          next = { cause: "interval", at: started + interval };
+        }
+      } else {
+        // Nor do many events make the pauses longer.
+        if (request.cause !== "event" || failures === 0) failures += 1;
+        const at = clock.now() + Math.min(interval, backoff(failures, { first: retry, max: interval }));
+        next = { cause: "retry", at: next.cause === "retry" && due === undefined ? Math.min(at, next.at) : at };
       }
       again = outcome.again === undefined ? Infinity : clock.now() + outcome.again;
     }
@@ -110,12 +108,6 @@ export class Loop {
     await Promise.race([this.#wake.promise, clock.delay(wait, over.signal)]);
     over.abort();
   }
-}
-
-/** One request that does for both; the earlier one says why, and since when. */
-function merge(earlier: Request | undefined, later: Request | undefined): Request | undefined {
-  if (earlier === undefined || later === undefined) return earlier ?? later;
-  return { ...earlier, scope: earlier.scope === later.scope ? earlier.scope : "all" };
 }
 
 /** The wait after the `attempt`-th failure in a row (from 1): doubling up to `max` milliseconds, less up to half at random. */

@@ -1,11 +1,11 @@
 import type { CommandResult, CommandRunner } from "./command.ts";
-import type { Request } from "./loop.ts";
+import type { Request, Scope } from "./loop.ts";
 import type { Report } from "./reconcile.ts";
 
 /** Who is told what the daemon does. None of it may throw, or take long: repairs wait for it. */
 export interface Observer {
-  /** A pass ended. */
-  onPass?(report: Report, request: Request): void;
+  /** A pass over some of what is wanted, or all of it, ended. */
+  onPass?(report: Report, request: Request & { readonly scope: Scope }): void;
   /** A command ended, or answered all it was asked in this pass. */
   onCommand?(result: CommandResult): void;
   /** A watcher ended and is started again. */

@@ -24,7 +24,8 @@ export async function pollRules(rules: readonly Rule[], backend: Backend, option
   const { clock, interval, onEvent, signal } = options;
   while (!signal.aborted) {
     await clock.delay(interval, signal);
-    if (!signal.aborted && !(backend === "legacy" && await allStand(rules, options))) onEvent();
+    if (signal.aborted || (backend === "legacy" && await allStand(rules, options))) continue;
+    if (!signal.aborted) onEvent();
   }
 }
 

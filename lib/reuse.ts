@@ -21,18 +21,24 @@ export function reuseProcesses(
 ): CommandRunner & AsyncDisposable {
   const idle = new Map<string, Kept>();
   const ending = new Set<Promise<unknown>>();
+  const end = ({ talk }: Kept) => {
+    const ended: Promise<void> = talk.end().then(() => void ending.delete(ended));
+    ending.add(ended);
+  };
   return {
     start(argv, options) {
       if (!waits(argv)) return runner.start(argv, options);
       const key = argv.join(" ");
       const kept = idle.get(key);
       idle.delete(key);
-      if (kept !== undefined && options.fresh) {
-        const end: Promise<void> = kept.talk.end().then(() => void ending.delete(end));
-        ending.add(end);
-      }
+      if (kept !== undefined && options.fresh) end(kept);
       const start = () => ({ talk: runner.start(argv, options), lines: 0 });
-      return new Reused(argv, options.fresh ? undefined : kept, start, (process) => idle.set(key, process));
+      const keep = (process: Kept) => {
+        const other = idle.get(key);
+        if (other !== undefined) end(other);
+        idle.set(key, process);
+      };
+      return new Reused(argv, options.fresh ? undefined : kept, start, keep, options.signal);
     },
     async [Symbol.asyncDispose]() {
       await Promise.all([...idle.values().map(({ talk }) => talk.end()), ...ending]);
@@ -51,6 +57,7 @@ class Reused implements Conversation {
   readonly #argv: readonly string[];
   readonly #start: () => Kept;
   readonly #keep: (process: Kept) => void;
+  readonly #signal: AbortSignal | undefined;
   readonly #started = performance.now();
   #isKept: boolean;
   #process: Kept;
@@ -63,8 +70,10 @@ class Reused implements Conversation {
     kept: Kept | undefined,
     start: () => Kept,
     keep: (process: Kept) => void,
+    signal: AbortSignal | undefined,
   ) {
     this.#argv = argv;
+    this.#signal = signal;
     this.#start = start;
     this.#keep = keep;
     this.#isKept = kept !== undefined;
@@ -84,7 +93,7 @@ class Reused implements Conversation {
     };
     if (!isFirst || !this.#isKept) return this.#process.talk.say(text, noticed);
     const patient = await this.#process.talk.say(text, noticed, PATIENCE_MS);
-    if (patient !== undefined) return patient;
+    if (patient !== undefined || this.#signal?.aborted) return patient;
     // It died, or was stopped, while nobody spoke to it: that is no fault of this conversation.
     await this.#process.talk.end();
     this.#isKept = false;
@@ -94,7 +103,10 @@ class Reused implements Conversation {
 
   async end(options?: { readonly reusable: boolean }): Promise<CommandResult> {
     const { talk, lines: linesBefore } = this.#process;
-    if (options?.reusable !== true || this.#stderr) return { ...await talk.end(), linesBefore };
+    if (options?.reusable !== true || this.#stderr) {
+      const result = await talk.end();
+      return { ...result, linesBefore, duration: performance.now() - this.#started };
+    }
     this.#keep({ talk, lines: linesBefore + this.#lines });
     const duration = performance.now() - this.#started;
     log.v(4)?.info("Asked a command", { command: this.#argv.join(" "), duration: `${duration.toFixed(1)}ms` });

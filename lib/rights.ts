@@ -8,6 +8,8 @@ const RULE_PROGRAMS = [
   "ip6tables-nft-restore",
   "iptables-legacy-restore",
   "ip6tables-legacy-restore",
+  "iptables-save",
+  "ip6tables-save",
   "iptables-nft-save",
   "ip6tables-nft-save",
   "iptables-legacy-save",
@@ -36,4 +38,5 @@ export function dropRights(config: Config): void {
   if (!setupIptables) { for (const command of RULE_PROGRAMS) drop({ name: "run", command }); }
   drop({ name: "env" });
   drop({ name: "ffi" });
+  drop({ name: "import" });
 }

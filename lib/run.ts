@@ -14,7 +14,6 @@ import { usage } from "./flags.ts";
 import { Journal } from "./journal.ts";
 import { Keeper } from "./keeper.ts";
 import { getLog, setUpLogging } from "./log/mod.ts";
-import type { Request } from "./loop.ts";
 import { observeCommands, type Observer } from "./observer.ts";
 import { dropNetwork, dropRights } from "./rights.ts";
 import { reuseProcesses } from "./reuse.ts";
@@ -121,7 +120,7 @@ async function work(options: DaemonOptions): Promise<boolean> {
     await runDaemon(options);
   } else {
     done = await settle(async (cause, signal) => {
-      const request: Request = { cause, scope: "all", at: clock.now() };
+      const request = { cause, scope: "all", at: clock.now() } as const;
       const report = await keeper.pass(request, { signal });
       for (const observer of observers) observer.onPass?.(report, request);
       return report;

@@ -31,9 +31,11 @@ export interface Monitor {
 
 /** `ip monitor`: addresses and links. */
 export function addressMonitor({ link, addresses }: Desired): Monitor {
+  const quoted = (names: readonly string[]) => names.map((name) => name.replaceAll(/[^\w]/g, "\\$&")).join("|");
   // Whole words, or 10.96.0.2 would be in 10.96.0.20; `eth0@if5:` and `eth0:` are both the link's name.
-  const names = [link.name, ...addresses.map(({ ip }) => ip)].map((name) => name.replaceAll(/[^\w]/g, "\\$&"));
-  const pattern = new RegExp(`(?<![\\w.:-])(?:${names.join("|")})(?![\\w.-])`);
+  const pattern = new RegExp(
+    `(?<![\\w.:-])(?:(?:${quoted([link.name])})(?![\\w.-])|(?:${quoted(addresses.map(({ ip }) => ip))})(?![\\w.:]))`,
+  );
   return {
     argv: ["ip", "-o", "monitor", "address", "link"],
     scope: "addresses",
@@ -53,7 +55,7 @@ export interface WatcherOptions {
   readonly runner: CommandRunner;
   readonly clock: Clock;
   /** Asks for a look. */
-  readonly onEvent: (scope: Scope) => void;
+  readonly onEvent: (scope: Monitor["scope"]) => void;
   /** Called when the monitor has ended and will be started again. */
   readonly onRestart: (program: string) => void;
 }
@@ -71,7 +73,7 @@ export class Watcher {
 
   /** Starts the monitor anew: it did not tell what it should have. */
   restart(): void {
-    this.#current.abort();
+    this.#current.abort("it told nothing of a loss");
   }
 
   /**
@@ -114,7 +116,7 @@ export class Watcher {
     const ended = new AbortController();
     const talk = runner.start(argv, { timeout: Infinity, throttled: true, signal: this.#current.signal });
     // What was lost while none listened shows in a look.
-    const subscribed = clock.delay(SUBSCRIBED_MS, ended.signal).then(() => ended.signal.aborted || onEvent("all"));
+    const subscribed = clock.delay(SUBSCRIBED_MS, ended.signal).then(() => ended.signal.aborted || onEvent(scope));
     let deaf = false;
     const isNews = (stdout: string, stderr: string) => {
       // "No buffer space available": events were lost.
@@ -122,7 +124,7 @@ export class Watcher {
       return deaf || stdout.endsWith("\n");
     };
     for (let news = await talk.say("", isNews); news !== undefined; news = await talk.say("", isNews)) {
-      if (deaf || news.split("\n").some(concerns)) onEvent(deaf ? "all" : scope);
+      if (deaf || news.split("\n").some(concerns)) onEvent(scope);
       deaf = false;
     }
     ended.abort();

@@ -19,6 +19,9 @@ export interface FakeProcess {
   stdin: string;
 }
 
+/** What happens to a running process: it prints an event, it prints on stderr, a signal ends it. */
+export type FakeEvent = Readonly<Partial<Record<"print" | "complain" | "signal", string>>>;
+
 /** The kernel of a node and the programs that drive it. */
 export class FakeNode implements CommandRunner {
   /** Every process that was started, in order. */
@@ -99,8 +102,8 @@ export class FakeNode implements CommandRunner {
     return conversation;
   }
 
-  /** Lets something happen to the running processes of a program: it prints an event, or a signal ends it. */
-  happen(program: string, what: { readonly print?: string; readonly signal?: string }): void {
+  /** Lets something happen to the running processes of a program. */
+  happen(program: string, what: FakeEvent): void {
     for (const conversation of this.running) if (conversation.name === program) conversation.happen(what);
   }
 
@@ -188,16 +191,17 @@ class FakeConversation implements Conversation {
     return this.#name;
   }
 
-  async say(text: string, answered: (stdout: string, stderr: string) => boolean): Promise<string | undefined> {
+  async say(...[text, answered, shorter = Infinity]: Parameters<Conversation["say"]>): Promise<string | undefined> {
+    const timeout = Math.min(this.#options.timeout, shorter);
     this.#process.stdin += text;
     const lines = (this.#unread + text).split("\n");
     this.#unread = lines.pop() ?? "";
     const { clock, hang, slow } = this.#node;
-    await clock.delay(Math.min(slow.get(this.#name) ?? 0, this.#options.timeout), this.#options.signal);
+    await clock.delay(Math.min(slow.get(this.#name) ?? 0, timeout), this.#options.signal);
     if (!this.#isOver() && !hang.has(this.#name)) await this.#run(lines);
     const isWhole = () =>
       answered(this.#program.stdout.slice(this.#stdoutSeen), this.#program.stderr.slice(this.#stderrSeen));
-    await this.#until(isWhole);
+    await this.#until(isWhole, timeout);
     if (this.#killed !== undefined || !isWhole()) return undefined;
     const stdout = this.#program.stdout.slice(this.#stdoutSeen);
     this.#stdoutSeen = this.#program.stdout.length;
@@ -209,10 +213,10 @@ class FakeConversation implements Conversation {
     return this.#result ??= this.#end();
   }
 
-  /** Another program's signal, or an event that this one prints. */
-  happen({ print = "", signal }: { readonly print?: string; readonly signal?: string }): void {
+  happen({ print = "", complain = "", signal }: FakeEvent): void {
     if (this.#isOver()) return;
     this.#program.stdout += print;
+    this.#program.stderr += complain;
     if (signal !== undefined) this.#status = { code: 128, signal };
     this.#wake();
   }
@@ -223,7 +227,7 @@ class FakeConversation implements Conversation {
       if (this.#unread !== "") throw new Error(`FakeNode wants whole lines, not "${this.#unread}"`);
       await this.#run(undefined);
     }
-    await this.#until(() => false);
+    await this.#until(() => false, this.#options.timeout);
     this.#options.signal?.removeEventListener("abort", this.#abort);
     this.#node.running.delete(this);
     const { stdout, stderr } = this.#program;
@@ -260,9 +264,8 @@ class FakeConversation implements Conversation {
   }
 
   /** Waits for something, or the end. */
-  async #until(condition: () => boolean): Promise<void> {
+  async #until(condition: () => boolean, timeout: number): Promise<void> {
     if (condition() || this.#isOver()) return;
-    const { timeout } = this.#options;
     const over = new AbortController();
     const limit = timeout === Infinity ? undefined : this.#node.clock.delay(timeout, over.signal).then(() => {
       if (!over.signal.aborted) this.#killed ??= { kind: "timed-out", said: `no answer in ${timeout}ms` };

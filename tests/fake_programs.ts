@@ -31,17 +31,19 @@ export class Monitor implements Program {
 
 /** `iptables-save` and its like. */
 export class Save implements Program {
+  stdout = "";
   stderr = "";
-  readonly stdout: string;
+  readonly #listing: string;
 
   constructor(tables: ReadonlyMap<string, FakeTable>, only: string | undefined) {
-    this.stdout = [...tables].filter(([name]) => only === undefined || name === only)
+    this.#listing = [...tables].filter(([name]) => only === undefined || name === only)
       .map(([name, table]) => save(name, table)).join("");
   }
 
   line(): void {}
 
   end(): number {
+    this.stdout = this.#listing;
     return 0;
   }
 }

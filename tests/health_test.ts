@@ -14,9 +14,9 @@ Deno.test("Health.live holds for three intervals and one command after the start
   const clock = new FakeClock();
   const health = new Health(config, clock);
   await clock.advance(65_000);
-  assertEquals(said(health.live), ["ok: loop: 1m5s since the start, without a pass, at most 1m5s are allowed"]);
+  assertEquals(said(health.live), both("ok", "1m5s since the start, without a pass, at most 1m5s are allowed"));
   await clock.advance(1);
-  assertEquals(said(health.live), ["failed: loop: 1m5.001s since the start, without a pass, at most 1m5s are allowed"]);
+  assertEquals(said(health.live), both("failed", "1m5.001s since the start, without a pass, at most 1m5s are allowed"));
 });
 
 Deno.test("Health.live holds as long after a pass, whether that ended well or badly", async () => {
@@ -24,12 +24,23 @@ Deno.test("Health.live holds as long after a pass, whether that ended well or ba
     const clock = new FakeClock();
     const health = new Health(config, clock);
     await clock.advance(100_000);
-    health.onPass(reportOf(config, found));
+    health.onPass(reportOf(config, found), { scope: "all" });
     await clock.advance(65_000);
-    assertEquals(said(health.live), ["ok: loop: 1m5s since a pass ended, at most 1m5s are allowed"]);
+    assertEquals(said(health.live), both("ok", "1m5s since a pass ended, at most 1m5s are allowed"));
     await clock.advance(1000);
-    assertEquals(said(health.live), ["failed: loop: 1m6s since a pass ended, at most 1m5s are allowed"]);
+    assertEquals(said(health.live), both("failed", "1m6s since a pass ended, at most 1m5s are allowed"));
   }
+});
+
+Deno.test("Health.live fails when passes over rules do not end, and those over addresses do", async () => {
+  const clock = new FakeClock();
+  const health = new Health(config, clock);
+  await clock.advance(66_000);
+  health.onPass(reportOf(config, { link: {}, address: {} }), { scope: "addresses" });
+  assertEquals(said(health.live), [
+    "ok: addresses: 0s since a pass ended, at most 1m5s are allowed",
+    "failed: rules: 1m6s since the start, without a pass, at most 1m5s are allowed",
+  ]);
 });
 
 Deno.test("Health.ready fails before the first look", () => {
@@ -45,27 +56,27 @@ Deno.test("Health.ready fails before the first look", () => {
 Deno.test("Health.ready holds once everything was found, and says what is lost", () => {
   const health = new Health(config, new FakeClock());
   const rest = ["ok: stop: not asked for", "ok: look: done", "ok: link: 1 of 1 present"];
-  health.onPass(reportOf(config, ALL));
+  health.onPass(reportOf(config, ALL), { scope: "all" });
   assertEquals(said(health.ready), [...rest, "ok: address: 1 of 1 present", "ok: rule: 5 of 5 present"]);
   for (const after of ["missing", "wrong", "surplus", "unknown"] as const) {
-    health.onPass(reportOf(config, { link: {}, address: { after }, rule: {} }));
+    health.onPass(reportOf(config, { link: {}, address: { after }, rule: {} }), { scope: "all" });
     assertEquals(said(health.ready), [...rest, "failed: address: 0 of 1 present", "ok: rule: 5 of 5 present"]);
   }
 });
 
 Deno.test("Health.ready remembers what a pass did not look at", () => {
   const health = new Health(config, new FakeClock());
-  health.onPass(reportOf(config, { link: {}, address: {}, rule: { after: "missing" } }));
-  health.onPass(reportOf(config, { link: {}, address: {} }));
+  health.onPass(reportOf(config, { link: {}, address: {}, rule: { after: "missing" } }), { scope: "all" });
+  health.onPass(reportOf(config, { link: {}, address: {} }), { scope: "all" });
   assertEquals(health.ready.every(({ ok }) => ok), false);
-  health.onPass(reportOf(config, { rule: {} }));
+  health.onPass(reportOf(config, { rule: {} }), { scope: "all" });
   assertEquals(health.ready.every(({ ok }) => ok), true);
 });
 
 Deno.test("Health.ready does not speak of rules where none are wanted", () => {
   const config = configOf();
   const health = new Health(config, new FakeClock());
-  health.onPass(reportOf(config, ALL));
+  health.onPass(reportOf(config, ALL), { scope: "all" });
   assertEquals(said(health.ready), [
     "ok: stop: not asked for",
     "ok: look: done",
@@ -76,9 +87,9 @@ Deno.test("Health.ready does not speak of rules where none are wanted", () => {
 
 Deno.test("Health.ready fails from the stop on, whatever passes find then; live does not", () => {
   const health = new Health(config, new FakeClock());
-  health.onPass(reportOf(config, ALL));
+  health.onPass(reportOf(config, ALL), { scope: "all" });
   health.onStop();
-  health.onPass(reportOf(config, ALL));
+  health.onPass(reportOf(config, ALL), { scope: "all" });
   assertEquals(said(health.ready), [
     "failed: stop: asked for",
     "ok: look: done",
@@ -86,5 +97,9 @@ Deno.test("Health.ready fails from the stop on, whatever passes find then; live 
     "ok: address: 1 of 1 present",
     "ok: rule: 5 of 5 present",
   ]);
-  assertEquals(said(health.live), ["ok: loop: 0s since a pass ended, at most 1m5s are allowed"]);
+  assertEquals(said(health.live), both("ok", "0s since a pass ended, at most 1m5s are allowed"));
 });
+
+function both(result: string, text: string): readonly string[] {
+  return ["addresses", "rules"].map((scope) => `${result}: ${scope}: ${text}`);
+}

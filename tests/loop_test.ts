@@ -6,38 +6,38 @@ import { FakeClock, settled } from "./fake_clock.ts";
 Deno.test("Loop.run() makes a pass at the start and at each interval", async () => {
   await using run = start();
   await run.clock.advance(0);
-  assertEquals(run.passes, ["0 start all"]);
+  assertEquals(run.passes, ["0 start"]);
   await run.clock.advance(59_999);
   assertEquals(run.passes.length, 1);
   await run.clock.advance(120_001);
-  assertEquals(run.passes, ["0 start all", "60000 interval all", "120000 interval all", "180000 interval all"]);
+  assertEquals(run.passes, ["0 start", "60000 interval", "120000 interval", "180000 interval"]);
 });
 
 Deno.test("Loop.run() counts the interval from the start of a pass", async () => {
   await using run = start({ takes: 5000 });
   await run.clock.advance(130_000);
-  assertEquals(run.passes, ["0 start all", "60000 interval all", "120000 interval all"]);
+  assertEquals(run.passes, ["0 start", "60000 interval", "120000 interval"]);
 });
 
 Deno.test("Loop.run() makes the next pass at once when one took longer than the interval", async () => {
   await using run = start({ takes: 90_000 });
   await run.clock.advance(200_000);
-  assertEquals(run.passes, ["0 start all", "90000 interval all", "180000 interval all"]);
+  assertEquals(run.passes, ["0 start", "90000 interval", "180000 interval"]);
 });
 
 Deno.test("Loop.run() waits for intervals that no timer can hold", async () => {
   const month = 31 * 24 * 3_600_000;
   await using run = start({ interval: month });
   await run.clock.advance(month - 1);
-  assertEquals(run.passes, ["0 start all"]);
+  assertEquals(run.passes, ["0 start"]);
   await run.clock.advance(1);
-  assertEquals(run.passes, ["0 start all", `${month} interval all`]);
+  assertEquals(run.passes, ["0 start", `${month} interval`]);
 });
 
 Deno.test("Loop.run() tries again with growing waits after failures, up to the interval", async () => {
   await using run = start({ outcomes: Array(12).fill({ ok: false }) });
   await run.clock.advance(400_000);
-  assertEquals(new Set(run.passes.slice(1, 12).map((pass) => pass.replace(/^\S+ /, ""))), new Set(["retry all"]));
+  assertEquals(new Set(run.passes.slice(1, 12).map((pass) => pass.replace(/^\S+ /, ""))), new Set(["retry"]));
   const times = run.passes.map((pass) => Number(pass.split(" ")[0]));
   [1, 2, 4, 8, 16, 32, 60, 60].forEach((longest, index) => {
     const wait = ((times[index + 1] ?? 0) - (times[index] ?? 0)) / 1000;
@@ -50,11 +50,11 @@ Deno.test("Loop.run() goes back to the interval, and to the first wait, after a 
   await run.clock.advance(100_000);
   const times = run.passes.map((pass) => Number(pass.split(" ")[0]));
   assertEquals(run.passes.slice(0, 5).map((pass) => pass.replace(/^\S+ /, "")), [
-    "start all",
-    "retry all",
-    "retry all",
-    "retry all",
-    "interval all",
+    "start",
+    "retry",
+    "retry",
+    "retry",
+    "interval",
   ]);
   assertEquals((times[4] ?? 0) - (times[3] ?? 0), 60_000);
   assert((times[5] ?? Infinity) - (times[4] ?? 0) <= 1000, `${times}`);
@@ -69,51 +69,43 @@ Deno.test("Loop.run() never waits longer after a failure than the interval", asy
 Deno.test("Loop.request() makes a pass at once, for what was asked", async () => {
   await using run = start();
   await run.clock.advance(10_000);
-  run.loop.request("event", "addresses");
+  run.loop.request("event");
   await run.clock.advance(0);
   run.loop.request("signal");
   await run.clock.advance(49_999);
-  assertEquals(run.passes, ["0 start all", "10000 event addresses", "10000 signal all"]);
+  assertEquals(run.passes, ["0 start", "10000 event", "10000 signal"]);
 });
 
 Deno.test("Loop.request() does not put off the next full pass when it was for a part", async () => {
   await using run = start();
   for (let time = 10_000; time <= 50_000; time += 10_000) {
     await run.clock.advance(10_000);
-    run.loop.request("event", "rules");
+    run.loop.request("event");
   }
   await run.clock.advance(10_000);
-  assertEquals(run.passes.at(-1), "60000 interval all");
-});
-
-Deno.test("Loop.request() does not put off the retry of what another part could not do", async () => {
-  await using run = start({ outcomes: [{ ok: false }, { ok: true }, { ok: true }] });
-  await run.clock.advance(100);
-  run.loop.request("event", "addresses");
-  await run.clock.advance(2000);
-  assertEquals(run.passes.map((pass) => pass.replace(/^\S+ /, "")), ["start all", "event addresses", "retry all"]);
+  assertEquals(run.passes.at(-1), "60000 interval");
 });
 
 Deno.test("Loop.request() makes one pass of requests that come during a pass", async () => {
   await using run = start({ takes: 1000 });
   await run.clock.advance(500);
-  run.loop.request("event", "addresses");
-  run.loop.request("event", "addresses");
+  run.loop.request("event");
+  run.loop.request("event");
   await run.clock.advance(1000);
-  assertEquals(run.passes, ["0 start all", "1000 event addresses"]);
-  run.loop.request("event", "addresses");
-  run.loop.request("signal", "rules");
+  assertEquals(run.passes, ["0 start", "1000 event"]);
+  run.loop.request("event");
+  run.loop.request("signal");
   await run.clock.advance(10_000);
-  assertEquals(run.passes, ["0 start all", "1000 event addresses", "2000 event all"]);
+  assertEquals(run.passes, ["0 start", "1000 event", "2000 event"]);
 });
 
 Deno.test("Loop.request() says when it was made", async () => {
   const at: number[] = [];
   await using run = start({ takes: 1000, onPass: (request) => at.push(request.at) });
   await run.clock.advance(400);
-  run.loop.request("event", "rules");
+  run.loop.request("event");
   await run.clock.advance(200);
-  run.loop.request("event", "rules");
+  run.loop.request("event");
   await run.clock.advance(5000);
   assertEquals(at, [0, 400]);
 });
@@ -122,7 +114,7 @@ Deno.test("Loop.request() makes a few passes at once, and then no more than its 
   await using run = start();
   await run.clock.advance(10_000);
   for (let time = 0; time < 1000; time += 10) {
-    run.loop.request("event", "rules");
+    run.loop.request("event");
     await run.clock.advance(10);
   }
   const times = run.passes.slice(1).map((pass) => Number(pass.split(" ")[0]) - 10_000);
@@ -162,7 +154,7 @@ Deno.test("Loop.run() ends at once when it is stopped while it waits", async () 
   await run.clock.advance(1000);
   run.stop.abort();
   await run.running;
-  assertEquals([run.passes, run.clock.waiting], [["0 start all"], 0]);
+  assertEquals([run.passes, run.clock.waiting], [["0 start"], 0]);
 });
 
 Deno.test("Loop.run() ends at once when it is stopped while it holds back passes", async () => {
@@ -185,7 +177,7 @@ Deno.test("Loop.run() ends after the pass when it is stopped during one, which i
   run.loop.request("event");
   run.stop.abort();
   await run.running;
-  assertEquals([run.passes, aborted, run.clock.waiting], [["0 start all"], true, 0]);
+  assertEquals([run.passes, aborted, run.clock.waiting], [["0 start"], true, 0]);
 });
 
 Deno.test("Loop.run() makes no pass when it is stopped before", async () => {
@@ -257,7 +249,7 @@ function start({ interval = 60_000, takes = 0, outcomes = [], onPass, signal }: 
     clock,
     interval,
     async pass(request, signal) {
-      passes.push(`${Math.round(clock.now())} ${request.cause} ${request.scope}`);
+      passes.push(`${Math.round(clock.now())} ${request.cause}`);
       onPass?.(request, signal);
       const outcome = outcomes[passes.length - 1] ?? { ok: true };
       await clock.delay(takes, signal);

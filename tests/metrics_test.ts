@@ -7,7 +7,7 @@ import { configOf, reportOf } from "./reports.ts";
 
 const config = configOf("--setup-iptables", "--iptables-mode=nft");
 const ALL = { link: {}, address: {}, rule: {} };
-const AT = { scope: "all", at: 0 } as const;
+const AT = { at: 0 };
 const clocks = { now: () => 0, unixNow: () => 1_700_000_000_500 };
 
 async function pageOf(metrics: Metrics): Promise<string> {
@@ -99,7 +99,7 @@ Deno.test("Metrics.onPass() counts passes, repairs and what is present", async (
   ];
   assertEquals(await series(metrics), [...WANTED, ...start]);
 
-  metrics.onPass(reportOf(config, { rule: { before: "surplus" } }, 10), { ...AT, cause: "retry", scope: "rules" });
+  metrics.onPass(reportOf(config, { rule: { before: "surplus" } }, 10), { ...AT, cause: "retry" });
   assertEquals(await series(metrics), [
     ...WANTED,
     ...start.slice(0, 2),
@@ -117,7 +117,7 @@ Deno.test("Metrics.onPass() counts passes, repairs and what is present", async (
 Deno.test("Metrics.onPass() calls no pass a success that did not look at what is missing", async () => {
   const metrics = await Metrics.load(config, clocks);
   metrics.onPass(reportOf(config, { ...ALL, rule: { after: "missing" } }), { ...AT, cause: "start" });
-  metrics.onPass(reportOf(config, { address: {} }), { ...AT, cause: "event", scope: "addresses" });
+  metrics.onPass(reportOf(config, { address: {} }), { ...AT, cause: "event" });
   assertMatch(await pageOf(metrics), /^apiserver_proxy_sidecar_last_success_timestamp_seconds 0$/m);
 });
 

@@ -105,7 +105,7 @@ Deno.test("openServers() answers at each path what the observers were told", asy
         "ok: rule: 5 of 5 present\n",
     ),
   );
-  assertMatch(await get(servers, "/healthz"), /^HTTP\/1.1 200 OK\r\n[^]*\r\n\r\nok: loop: .*\n$/);
+  assertMatch(await get(servers, "/healthz"), /^HTTP\/1.1 200 OK\r\n[^]*\r\n\r\nok: addresses: .*\nok: rules: .*\n$/);
   const page = await get(servers, "/metrics");
   const body = page.slice(page.indexOf("\r\n\r\n") + 4);
   assertEquals(undated(page), answer("200 OK", body, "", "text/plain; version=0.0.4; charset=utf-8"));

@@ -92,7 +92,7 @@ kernelTest("/readyz follows a loss that cannot be put right, and its end; /healt
     program.kill("SIGHUP");
     assertMatch(await ask(namespace, READY), /^503 [^]*\nfailed: rule: 0 of 5 present\n$/);
   });
-  assertMatch(await ask(namespace, READY.replace("readyz", "healthz")), /^200 ok: loop: /);
+  assertMatch(await ask(namespace, READY.replace("readyz", "healthz")), /^200 ok: addresses: /);
   assertMatch(await ask(namespace, METRICS), /^apiserver_proxy_sidecar_present_items\{kind="rule"\} 0$/m);
   await namespace.ok(["rm", "/run/broken"]);
   await program.until(async () => {
