@@ -9,6 +9,10 @@
  * each of several lanes: either back end; the interface `lo`, a foreign one, or one of the program's; and either a check each
  * second, or none but at events.
  *
+ * The bounds: 1 s for the pauses of a fight, which chaos is, and 2 s for a machine that does a lot else; with events only and
+ * the legacy back end 5 s more, the pause between its polls; with checks each second 3 s more, for the check and for a command
+ * that has to time out. A harm that goes on for a while has its own time on top ({@linkcode Harm.slack}).
+ *
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
@@ -19,7 +23,7 @@ import { type LinkKind, World, type WorldOptions } from "./chaos/world.ts";
 import { type Backend, BACKENDS } from "./program.ts";
 
 /** How many harms are done to one world. */
-const STEPS = 40;
+const STEPS = 30;
 const LINKS: readonly LinkKind[] = ["lo", "foreign", "own"];
 
 /** What happened to one kind of harm. */
@@ -59,7 +63,7 @@ class Chaos {
       const random = new Random(this.#seed + 1000 * lane + life);
       const options: WorldOptions = {
         backend: BACKENDS[(lane + life) % BACKENDS.length] as Backend,
-        link: LINKS[Math.floor(life / 2) % LINKS.length]!,
+        link: LINKS[life % LINKS.length]!,
         eventsOnly: random.below(3) === 0,
       };
       const name = `${options.backend}, ${options.link}, ${options.eventsOnly ? "events only" : "checks each second"}`;

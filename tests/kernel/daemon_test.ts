@@ -21,20 +21,20 @@ function arguments_(command: string): string[][] {
   });
 }
 
+/** Puts the address there in another form, in one process: the daemon may repair in between. */
+function readd(options: string): string[] {
+  const lines = [`address del ${ADDRESS}/32 dev lo`, `address add ${ADDRESS}/32 dev lo ${options}`];
+  return ["sh", "-c", `printf '%s\\n' "$@" | ip -batch -`, "sh", ...lines];
+}
+
 for (const backend of BACKENDS) {
   kernelTest(`${backend}: the daemon repairs at each interval whatever was done`, async (namespace) => {
     const iptables = `iptables-${backend}`;
     const address = ["ip", "address"];
     const sabotages: string[][][] = [
       [[...address, "del", `${ADDRESS}/32`, "dev", "lo"]],
-      [
-        [...address, "del", `${ADDRESS}/32`, "dev", "lo"],
-        [...address, "add", `${ADDRESS}/32`, "dev", "lo", "scope", "global"],
-      ],
-      [
-        [...address, "del", `${ADDRESS}/32`, "dev", "lo"],
-        [...address, "add", `${ADDRESS}/32`, "dev", "lo", "scope", "host", "broadcast", ADDRESS],
-      ],
+      [readd("scope global")],
+      [readd(`scope host broadcast ${ADDRESS}`)],
       [[...address, "flush", "dev", "lo", "to", ADDRESS]],
       ...arguments_("-D").map((rule) => [[iptables, ...rule]]),
       ...arguments_("-A").map((rule) => [[iptables, ...rule], [iptables, ...rule]]),

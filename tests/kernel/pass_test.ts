@@ -132,14 +132,15 @@ for (const backend of BACKENDS) {
       [DUAL, "--setup-iptables", `--iptables-mode=${backend}`, "--watch=false", "--sync-interval=1h", "-v=2"],
       { path },
     );
-    await program.logged(/Made a pass cause="start"/);
+    await program.logged(/(?:Made a pass cause="start"[^]*){2}/);
     const wanted = await state(namespace, backend);
     assertEquals(wanted.length, 2 + 2 * 5, program.stderr);
 
     const pass = async (number: number) => {
       await namespace.ok(["truncate", "--size=0", "/run/started"]);
       program.kill("SIGHUP");
-      await program.logged(new RegExp(`(Made a pass cause="signal"[^]*){${number}}`));
+      // One over the addresses and one over the rules.
+      await program.logged(new RegExp(`(Made a pass cause="signal"[^]*){${2 * number}}`));
       return await started();
     };
     assertAtMostOnce(await pass(1));
