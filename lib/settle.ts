@@ -26,14 +26,12 @@ export async function settle(
   const end = () => ended.abort();
   signal?.addEventListener("abort", end);
   if (signal?.aborted) end();
-  const settled = new AbortController();
-  let timer: Promise<void> | undefined;
+  const over = clock.timeout(budget);
+  const giveUp = () => ended.abort(`gave up after ${Math.round(budget)}ms`);
+  over.addEventListener("abort", giveUp);
   try {
     for (let attempt = 1;; attempt++) {
-      const passing = pass(attempt === 1 ? "start" : "retry", ended.signal);
-      // While the commands of the pass run: the first timer costs Deno 2.9 6 ms.
-      timer ??= clock.delay(budget, settled.signal).then(() => ended.abort(`gave up after ${Math.round(budget)}ms`));
-      const report = await passing;
+      const report = await pass(attempt === 1 ? "start" : "retry", ended.signal);
       if (report.ok || ended.signal.aborted) return report.ok;
       const wait = backoff(attempt, { first: 100, max: 2000 });
       if (!mayPass(report) || clock.now() + wait >= deadline) return false;
@@ -41,8 +39,7 @@ export async function settle(
     }
   } finally {
     signal?.removeEventListener("abort", end);
-    settled.abort();
-    await timer;
+    over.removeEventListener("abort", giveUp);
   }
 }
 

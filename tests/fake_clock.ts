@@ -3,6 +3,8 @@ import type { Clock } from "../lib/clock.ts";
 interface Timer {
   readonly at: number;
   fire(): void;
+  /** Nobody waits for it. */
+  readonly isWeak: boolean;
 }
 
 /** Test equipment: a clock that stands still until a test moves it, and never makes a test wait. */
@@ -18,7 +20,7 @@ export class FakeClock implements Clock {
     if (ms <= 0 || signal?.aborted) return Promise.resolve();
     this.delays.push(ms);
     const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = { at: this.#now + ms, fire: resolve };
+    const timer = { at: this.#now + ms, fire: resolve, isWeak: false };
     const cancel = () => {
       this.#timers = this.#timers.filter((other) => other !== timer);
       resolve();
@@ -28,9 +30,15 @@ export class FakeClock implements Clock {
     return promise.finally(() => signal?.removeEventListener("abort", cancel));
   }
 
+  timeout(ms: number): AbortSignal {
+    const over = new AbortController();
+    this.#timers.push({ at: this.#now + ms, fire: () => over.abort(), isWeak: true });
+    return over.signal;
+  }
+
   /** How many delays are not over. */
   get waiting(): number {
-    return this.#timers.length;
+    return this.#timers.filter(({ isWeak }) => !isWeak).length;
   }
 
   /** Lets `ms` milliseconds pass, and everything that happens in them. */

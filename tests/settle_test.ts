@@ -8,7 +8,7 @@ import { configOf, FakeNode } from "./fake_node.ts";
 
 Deno.test("settle() makes one pass when it goes well", async () => {
   const { said, ended, clock } = await settleWith(["ok"]);
-  assertEquals([said, ended, clock.delays], [["start"], true, [30_000]]);
+  assertEquals([said, ended, clock.delays], [["start"], true, []]);
 });
 
 Deno.test("settle() tries again what may pass, with growing pauses", async () => {
@@ -23,9 +23,9 @@ Deno.test("settle() tries again what may pass, with growing pauses", async () =>
     "ok",
   ]);
   assertEquals([said, ended], [["start", ...Array(7).fill("retry")], true]);
-  const [budget, ...delays] = clock.delays;
+  const { delays } = clock;
   const pauses = [100, 200, 400, 800, 1600, 2000, 2000];
-  assertEquals([budget, delays.length], [30_000, pauses.length]);
+  assertEquals(delays.length, pauses.length);
   delays.forEach((delay, index) => {
     const longest = pauses[index] ?? 0;
     assert(delay >= longest / 2 && delay <= longest, `pause ${index} is ${delay}`);
@@ -35,7 +35,7 @@ Deno.test("settle() tries again what may pass, with growing pauses", async () =>
 for (const kind of ["missing-program", "not-permitted", "lock-file", "no-table", "unsupported", "other"] as const) {
   Deno.test(`settle() gives up at once what does not pass: ${kind}`, async () => {
     const { said, ended, clock } = await settleWith([kind, "ok"]);
-    assertEquals([said, ended, clock.delays], [["start"], false, [30_000]]);
+    assertEquals([said, ended, clock.delays], [["start"], false, []]);
   });
 }
 
