@@ -66,7 +66,8 @@ export function addressTool(desired: Desired, options: AddressToolOptions = {}):
     argv: ["ip", "-json", "-details", "-force", "-batch", "-"],
     items: [link, ...addresses],
     look,
-    answered: (stdout, stderr) => stdout.endsWith("\n") || stderr.includes("Command failed"),
+    // Without a listing when all failed, the look too: its interface is not there.
+    answered: (stdout, stderr, lines) => stdout.endsWith("\n") || stderr.split("Command failed").length > lines,
     judge: (listing) => judge(desired, options, parse(listing)),
     script: (findings) => findings.flatMap(({ repairs }) => repairs.map(({ command }) => `${command}\n`)).join(""),
     // `ip` remembers which index a name had. A link that was deleted and made again, by whomever, has another one.

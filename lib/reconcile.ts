@@ -159,9 +159,13 @@ async function converse(tool: Tool, { runner, apply, holds, command }: Context):
   let talk = runner.start(tool.argv, command);
   const look = async (broken: readonly Finding[] = []): Promise<readonly Finding[] | undefined> => {
     const looked = tool.look.split("\n").slice(1).map(() => undefined);
-    told.push(...broken.flatMap(({ item, repairs }) => repairs.map(() => item)), ...looked);
+    const lines = [...broken.flatMap(({ item, repairs }) => repairs.map(() => item)), ...looked];
+    told.push(...lines);
     const script = broken.length === 0 ? "" : tool.script(broken);
-    const listing = await talk.say(script + tool.look, tool.answered);
+    const listing = await talk.say(
+      script + tool.look,
+      (stdout, stderr) => tool.answered(stdout, stderr, lines.length),
+    );
     return listing === undefined ? undefined : tool.judge(listing);
   };
   let before: readonly Finding[] | undefined;

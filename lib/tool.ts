@@ -39,8 +39,12 @@ export interface Tool {
   readonly items: readonly Item[];
   /** The request for a listing. */
   readonly look: string;
-  /** Whether the listing is whole. */
-  answered(stdout: string, stderr: string): boolean;
+  /**
+   * Whether the listing is whole.
+   *
+   * @param lines How many lines were told, {@linkcode Tool.look} included.
+   */
+  answered(stdout: string, stderr: string, lines: number): boolean;
   /** Compares a listing with what is desired. @throws {SyntaxError} if it cannot be read. */
   judge(listing: string): readonly Finding[];
   /** Whether a process that has looked before is no good for the repairs. */
