@@ -4,7 +4,7 @@
  *
  *     deno run -P=test tests/bench/addresses.ts [--binary] [--rounds=5] [--passes=20]
  *
- * Issue 5 allows a pass over 256 addresses three times what one takes. Each is measured in a network namespace of its own.
+ * A pass over 256 addresses may take three times what one over a single address takes. Each is measured in a network namespace of its own.
  *
  * @module
  */

@@ -27,7 +27,7 @@ const PAUSE_MS = { least: 160, spread: 100 };
 /** A loss that lasts longer has not been repaired. */
 const PATIENCE_MS = 30_000;
 
-/** What is lost in a sample, and what issue 4 allows for its return, in milliseconds: the median and the 99th percentile. */
+/** What is lost in a sample, and what is wanted for its return, in milliseconds: the median and the 99th percentile. */
 const KINDS = {
   address: { title: "address", p50: 1, p99: 10 },
   rule: { title: "rule (nft)", p50: 6, p99: 25 },
