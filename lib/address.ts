@@ -6,7 +6,7 @@
 import type { Scope } from "./config.ts";
 import { type Address, type Desired, fullPrefix } from "./desired.ts";
 import { classify, CommandError } from "./command_error.ts";
-import { canonicalIp } from "./ip.ts";
+import { canonicalIp, inSameSubnet } from "./ip.ts";
 import type { Finding, Repair, Tool } from "./tool.ts";
 
 /** The alias (`ip link set … alias`) of a link that this program created, and may therefore remove. */
@@ -228,7 +228,10 @@ function judgeAddress(
   const surplus = [
     // Removing the primary address of a subnet removes the others of it, which are not ours.
     ...inexact.filter(({ prefixLength, secondary }) =>
-      secondary || !link?.addresses.some((other) => other.secondary && other.prefixLength === prefixLength)
+      secondary ||
+      !link?.addresses.some((other) =>
+        other.secondary && other.prefixLength === prefixLength && inSameSubnet(other.ip, item.ip, prefixLength)
+      )
     ).map(({ prefixLength }) => ({ prefixLength, device })),
     ...others.flatMap(({ name, addresses }) =>
       addresses.filter((other) => other.ip === item.ip && other.prefixLength === full && !other.peer)

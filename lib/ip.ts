@@ -58,3 +58,9 @@ export function parseProxyIp(text: string): IpAddress {
 export function canonicalIp(text: string): string {
   return text.includes(":") && text.includes(".") ? ipaddr.IPv6.parse(withoutQuad(text)).toRFC5952String() : text;
 }
+
+/** Whether two addresses of one family, in canonical form, have the same prefix. */
+export function inSameSubnet(one: string, other: string, prefixLength: number): boolean {
+  const [a, b] = [ipaddr.parse(one), ipaddr.parse(other)];
+  return a.kind() === b.kind() && a.match(b, prefixLength);
+}

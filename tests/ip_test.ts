@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { canonicalIp, parseIp, parseProxyIp } from "../lib/ip.ts";
+import { canonicalIp, inSameSubnet, parseIp, parseProxyIp } from "../lib/ip.ts";
 
 Deno.test("parseIp() reads every form of an address, and gives the canonical one", () => {
   const cases: readonly (readonly [string, 4 | 6, string])[] = [
@@ -87,4 +87,11 @@ Deno.test("canonicalIp() brings what the tools print into the form of parseIp()"
     "::1",
     "::ffff:102:304",
   ]);
+});
+
+Deno.test("inSameSubnet() compares prefixes within a family", () => {
+  assertEquals(inSameSubnet("10.96.0.9", "10.96.0.2", 24), true);
+  assertEquals(inSameSubnet("192.0.2.7", "10.96.0.2", 24), false);
+  assertEquals(inSameSubnet("fd00::1", "fd00::ffff:1", 64), true);
+  assertEquals(inSameSubnet("fd00::1", "10.96.0.2", 24), false);
 });
