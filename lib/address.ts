@@ -217,7 +217,7 @@ function judgeAddress(
     ...exact.dadFailed ? ["duplicate address detection failed"] : [],
   ];
   const expiring = exact !== undefined && !exact.permanent;
-  // `address replace` changes lifetimes and nothing else; the rest needs an absence of microseconds, within one batch.
+  // `address replace` changes lifetimes and nothing else; the rest needs an absence of some 0.1 ms, within one batch.
   const put: readonly Repair[] = exact === undefined
     ? [add]
     : faults.length > 0
