@@ -1,6 +1,6 @@
 import ipaddr from "ipaddr.js";
-import type { IpAddress } from "./config.ts";
-import { ValueError } from "./value_error.ts";
+import type { IpAddress } from "./config/config.ts";
+import { ValueError } from "./text.ts";
 
 /**
  * Reads an IP address in full: four decimal parts, or any form of IPv6, a dotted quad at its end included.

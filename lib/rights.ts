@@ -1,4 +1,4 @@
-import type { Config } from "./config.ts";
+import type { Config } from "./config/config.ts";
 
 /** Programs that are started only when rules are kept; the same names as in deno.json. */
 const RULE_PROGRAMS = [

@@ -3,23 +3,23 @@
  *
  * @module
  */
-import { checkJson, checkText } from "./check.ts";
-import { cleanup } from "./cleanup.ts";
-import { commandRunner } from "./command.ts";
-import { type Config, parseConfig } from "./config.ts";
+import { checkJson, checkText } from "./report/check.ts";
+import { cleanup } from "./reconcile/cleanup.ts";
+import { commandRunner } from "./node/process.ts";
+import { type Config, parseConfig } from "./config/config.ts";
 import { monotonicClock } from "./clock.ts";
-import { type DaemonOptions, runDaemon } from "./daemon.ts";
-import { formatDuration } from "./duration.ts";
-import { usage } from "./flags.ts";
-import { Journal } from "./journal.ts";
-import { Keeper } from "./keeper.ts";
+import { type DaemonOptions, runDaemon } from "./daemon/daemon.ts";
+import { formatDuration } from "./config/duration.ts";
+import { usage } from "./config/flags.ts";
+import { Journal } from "./report/change_log.ts";
+import { Keeper } from "./reconcile/keeper.ts";
 import { getLog, setUpLogging } from "./log/mod.ts";
-import { observeCommands, type Observer } from "./observer.ts";
+import { observeCommands, type Observer } from "./report/observer.ts";
 import { dropNetwork, dropRights } from "./rights.ts";
-import { reuseProcesses } from "./reuse.ts";
-import { ListenError, openServers } from "./serve.ts";
-import { settle } from "./settle.ts";
-import { Signals } from "./signals.ts";
+import { reuseProcesses } from "./node/session.ts";
+import { ListenError, openServers } from "./report/serve.ts";
+import { settle } from "./reconcile/settle.ts";
+import { Signals } from "./daemon/signals.ts";
 import { COMMIT, VERSION } from "./version.ts";
 
 const PROGRAM = "apiserver-proxy-sidecar";

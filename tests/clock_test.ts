@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { monotonicClock } from "../lib/clock.ts";
-import { FakeClock, settled } from "./fake_clock.ts";
+import { FakeClock, settled } from "./support/fake_clock.ts";
 
 Deno.test("monotonicClock.now() counts milliseconds, and only goes forward", () => {
   let last = monotonicClock.now();

@@ -5,7 +5,7 @@
  * @module
  */
 import { delay } from "@std/async/delay";
-import { Namespace } from "./namespace.ts";
+import { Namespace } from "./support/namespace.ts";
 
 const ADDRESS = "10.96.0.2";
 const FLAGS = [`--ip-address=${ADDRESS}`, "--setup-iptables", "--cleanup"];

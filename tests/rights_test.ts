@@ -60,7 +60,16 @@ async function ask(flags: readonly string[], mode: string): Promise<readonly str
     }
     await Deno.writeTextFile(`${directory}/module.js`, "");
     const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "-q", "-P", `${ROOT}tests/rights_child.ts`, directory, mode, "--ip-address=10.96.0.2", ...flags],
+      args: [
+        "run",
+        "-q",
+        "-P",
+        `${ROOT}tests/support/rights_child.ts`,
+        directory,
+        mode,
+        "--ip-address=10.96.0.2",
+        ...flags,
+      ],
       cwd: ROOT,
       env: { PATH: directory },
     }).output();

@@ -10,8 +10,8 @@
  */
 import { assertEquals } from "@std/assert";
 import { parseArgs } from "@std/cli/parse-args";
-import { Namespace } from "../namespace.ts";
-import { type Backend, BACKENDS, BINARY, Program, SOURCE, state, toolbox } from "../program.ts";
+import { Namespace } from "../support/namespace.ts";
+import { type Backend, BACKENDS, BINARY, Program, SOURCE, state, toolbox } from "../support/program.ts";
 
 const COUNTS = [1, 16, 256] as const;
 const ALLOWED = 3;

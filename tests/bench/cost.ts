@@ -12,8 +12,8 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { delay } from "@std/async/delay";
 import { descendants, memory } from "../chaos/processes.ts";
-import { Namespace } from "../namespace.ts";
-import { type Backend, BINARY, flags, Program, WANTED } from "../program.ts";
+import { Namespace } from "../support/namespace.ts";
+import { type Backend, BINARY, flags, Program, WANTED } from "../support/program.ts";
 
 /** Rules that are rewritten, and the chains that they stand in. */
 const RULES = 20_000;

@@ -5,7 +5,7 @@
  */
 import type { LogConfig } from "../../lib/log/config.ts";
 import { getLog, setUpLogging } from "../../lib/log/mod.ts";
-import { DEFAULTS } from "../log/logging.ts";
+import { DEFAULTS } from "../support/logging.ts";
 
 const log = getLog("bench");
 

@@ -14,8 +14,8 @@
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { delay } from "@std/async/delay";
-import { Namespace } from "../namespace.ts";
-import { BINARY, ruleLines } from "../program.ts";
+import { Namespace } from "../support/namespace.ts";
+import { BINARY, ruleLines } from "../support/program.ts";
 import { type KernelRule, NetworkProbe } from "./netlink.ts";
 
 const ADDRESS = "10.96.0.2";

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { kernelTest, type Namespace } from "../namespace.ts";
+import { kernelTest, type Namespace } from "../support/namespace.ts";
 import {
   ADDRESS,
   assertSameDump,
@@ -14,7 +14,7 @@ import {
   state,
   toolbox,
   WANTED,
-} from "../program.ts";
+} from "../support/program.ts";
 
 const LIB = new URL("../../lib/", import.meta.url);
 const CONFIG = new URL("../../deno.json", import.meta.url);
@@ -196,7 +196,7 @@ binaryTest("log lines name the file and the line of the source", async (namespac
   assert(callers.size > 3, [...callers].join(" "));
   for (const caller of callers) {
     const [file = "", line = ""] = caller.split(":");
-    const source = await Deno.readTextFile(new URL(file, LIB)).then((text) => text.split("\n"));
+    const source = (await Deno.readTextFile(await sourceFile(LIB, file))).split("\n");
     // A source map may name the beginning of the statement.
     const statement = source.slice(Number(line) - 1, Number(line) + 1).join("\n");
     assertMatch(statement, /\.(info|warn\w*|error)\(/, `${caller}: is dist/ older than lib/?`);
@@ -318,3 +318,13 @@ binaryTest("a killed daemon leaves all in place, and the compiled program takes 
   assertEquals((await run(namespace, flags("nft", ONCE, "--cleanup"), { path })).code, 0);
   assertSameDump(await namespace.dump(), before);
 });
+
+/** The file of that name somewhere below a folder. */
+async function sourceFile(folder: URL, name: string): Promise<URL> {
+  for await (const { name: entry, isDirectory } of Deno.readDir(folder)) {
+    if (entry === name) return new URL(entry, folder);
+    const below = isDirectory ? await sourceFile(new URL(`${entry}/`, folder), name).catch(() => undefined) : undefined;
+    if (below !== undefined) return below;
+  }
+  throw new Error(`No file ${name} in ${folder}`);
+}

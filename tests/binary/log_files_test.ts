@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { kernelTest } from "../namespace.ts";
-import { ADDRESS, BINARY, runProgram, toolbox } from "../program.ts";
+import { kernelTest } from "../support/namespace.ts";
+import { ADDRESS, BINARY, runProgram, toolbox } from "../support/program.ts";
 
 const COMPILED = { program: [BINARY] } as const;
 const ONCE = [`--ip-address=${ADDRESS}`, "--daemon=false", "--logtostderr=false"];

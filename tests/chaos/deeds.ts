@@ -4,7 +4,7 @@
  * @module
  */
 import { delay } from "@std/async/delay";
-import { ruleLines } from "../program.ts";
+import { ruleLines } from "../support/program.ts";
 import { FAMILIES, type Family, OURS } from "./foreign.ts";
 import type { Random } from "./random.ts";
 import type { World, WorldOptions } from "./world.ts";

@@ -4,8 +4,8 @@
  *
  * @module
  */
-import type { Namespace } from "../namespace.ts";
-import type { Backend } from "../program.ts";
+import type { Namespace } from "../support/namespace.ts";
+import type { Backend } from "../support/program.ts";
 
 /** The addresses that the program keeps, of both families. */
 export const OURS = { 4: "10.96.0.2", 6: "fd00:96::2" } as const;

@@ -1,7 +1,16 @@
 import { assertEquals, AssertionError } from "@std/assert";
 import { delay } from "@std/async/delay";
-import { Namespace } from "../namespace.ts";
-import { addedLines, assertSameDump, type Backend, BINARY, Program, ruleLines, SCRIPTS, toolbox } from "../program.ts";
+import { Namespace } from "../support/namespace.ts";
+import {
+  addedLines,
+  assertSameDump,
+  type Backend,
+  BINARY,
+  Program,
+  ruleLines,
+  SCRIPTS,
+  toolbox,
+} from "../support/program.ts";
 import { FAMILIES, type Family, FOREIGN_LINK, OURS, putAll } from "./foreign.ts";
 import { descendants, memory, type ProcessId, running, send } from "./processes.ts";
 

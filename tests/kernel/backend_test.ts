@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch, assertNotMatch } from "@std/assert";
-import { kernelTest, type Namespace } from "../namespace.ts";
+import { kernelTest, type Namespace } from "../support/namespace.ts";
 import {
   ADDRESS,
   assertSameDump,
@@ -13,7 +13,7 @@ import {
   sideBySide,
   state,
   toolbox,
-} from "../program.ts";
+} from "../support/program.ts";
 
 const ADDRESS6 = "fd00:96::2";
 const DUAL = [`--ip-address=${ADDRESS},${ADDRESS6}`, "--setup-iptables"];

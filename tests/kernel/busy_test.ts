@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { kernelTest } from "../namespace.ts";
+import { kernelTest } from "../support/namespace.ts";
 import {
   addedLines,
   ADDRESS,
@@ -10,7 +10,7 @@ import {
   Program,
   ruleLines,
   toolbox,
-} from "../program.ts";
+} from "../support/program.ts";
 
 const SERVICES = 2500;
 const PIECE = 250;

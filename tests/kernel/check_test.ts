@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { kernelTest, type Namespace } from "../namespace.ts";
+import { kernelTest, type Namespace } from "../support/namespace.ts";
 import {
   ADDRESS,
   assertSameDump,
@@ -12,7 +12,7 @@ import {
   state,
   toolbox,
   WANTED,
-} from "../program.ts";
+} from "../support/program.ts";
 
 const TO = `-d ${ADDRESS}/32 -p tcp -m tcp --dport 443`;
 const RULES = ruleLines().map((line) => line.replace(" -A ", " "));

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { kernelTest, type Namespace } from "../namespace.ts";
+import { kernelTest, type Namespace } from "../support/namespace.ts";
 import {
   ADDRESS,
   assertSameDump,
@@ -13,7 +13,7 @@ import {
   SCRIPTS,
   toolbox,
   WANTED,
-} from "../program.ts";
+} from "../support/program.ts";
 
 const QUIET = ["--watch=false", "--sync-interval=1h"];
 /** Makes 20 more copies of each of our rules. */

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { kernelTest } from "../namespace.ts";
+import { kernelTest } from "../support/namespace.ts";
 import {
   ADDRESS,
   assertSameDump,
@@ -11,7 +11,7 @@ import {
   state,
   toolbox,
   WANTED,
-} from "../program.ts";
+} from "../support/program.ts";
 
 /** The arguments of iptables for each of our rules, with the command that takes it, such as -D. */
 function arguments_(command: string): string[][] {

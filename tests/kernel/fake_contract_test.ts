@@ -1,16 +1,16 @@
 /**
- * Holds tests/fake_node.ts to the kernel: the same scenarios, told to the fake and to the real tools through the same seam,
+ * Holds tests/support/fake_node.ts to the kernel: the same scenarios, told to the fake and to the real tools through the same seam,
  * give the same answers, the same end and the same state.
  *
  * Error texts are compared with the releases that the fake speaks like; with others, only what kind of failure they are.
  */
 import { assertEquals } from "@std/assert";
-import { type CommandRunner, commandRunner } from "../../lib/command.ts";
-import { desired, itemName } from "../../lib/desired.ts";
-import { type Backend, iptablesProgram } from "../../lib/iptables.ts";
-import { type Node, pass, tools } from "../../lib/reconcile.ts";
-import { configOf, FakeNode } from "../fake_node.ts";
-import { kernelTest, type Namespace } from "../namespace.ts";
+import { type CommandRunner, commandRunner } from "../../lib/node/process.ts";
+import { desired, itemName } from "../../lib/desired/desired.ts";
+import { type Backend, iptablesProgram } from "../../lib/node/iptables.ts";
+import { type Node, pass, tools } from "../../lib/reconcile/reconcile.ts";
+import { configOf, FakeNode } from "../support/fake_node.ts";
+import { kernelTest, type Namespace } from "../support/namespace.ts";
 
 const IP = ["ip", "-json", "-details", "-force", "-batch", "-"];
 const END = "# end of listing\n";

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { kernelTest } from "../namespace.ts";
-import { assertSameDump, runProgram, toolbox } from "../program.ts";
+import { kernelTest } from "../support/namespace.ts";
+import { assertSameDump, runProgram, toolbox } from "../support/program.ts";
 
 kernelTest("a bad command line is told whole, with exit code 2, and nothing is touched", async (namespace) => {
   const before = await namespace.dump();

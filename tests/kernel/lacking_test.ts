@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertLess, assertMatch, assertNotMatch } from "@std/assert";
-import { kernelTest, type Namespace } from "../namespace.ts";
+import { kernelTest, type Namespace } from "../support/namespace.ts";
 import {
   ADDRESS,
   assertTidy,
@@ -11,7 +11,7 @@ import {
   state,
   toolbox,
   WANTED,
-} from "../program.ts";
+} from "../support/program.ts";
 
 const ONCE = "--daemon=false";
 /** What no time can mend is not tried for long. */

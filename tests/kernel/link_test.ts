@@ -1,6 +1,15 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { kernelTest, type Namespace } from "../namespace.ts";
-import { ADDRESS, assertSameDump, assertTidy, Program, runProgram, SCRIPTS, state, toolbox } from "../program.ts";
+import { kernelTest, type Namespace } from "../support/namespace.ts";
+import {
+  ADDRESS,
+  assertSameDump,
+  assertTidy,
+  Program,
+  runProgram,
+  SCRIPTS,
+  state,
+  toolbox,
+} from "../support/program.ts";
 
 const ADDRESS6 = "fd00:96::2";
 const LINK = "apiserver-proxy";

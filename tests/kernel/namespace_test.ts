@@ -1,5 +1,5 @@
 import { assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { kernelTest, Namespace } from "../namespace.ts";
+import { kernelTest, Namespace } from "../support/namespace.ts";
 
 kernelTest("Namespace.create() makes a network with only lo in it, and a /run of its own", async (namespace) => {
   assertEquals(

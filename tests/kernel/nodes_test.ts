@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { kernelTest, type Namespace } from "../namespace.ts";
-import { assertSameDump, assertTidy, BACKENDS, ruleLines, runProgram, state, toolbox } from "../program.ts";
+import { kernelTest, type Namespace } from "../support/namespace.ts";
+import { assertSameDump, assertTidy, BACKENDS, ruleLines, runProgram, state, toolbox } from "../support/program.ts";
 
 const ONCE = "--daemon=false";
 

@@ -1,5 +1,5 @@
 import { assertEquals, assertNotMatch } from "@std/assert";
-import { kernelTest, type Namespace } from "../namespace.ts";
+import { kernelTest, type Namespace } from "../support/namespace.ts";
 import {
   addedLines,
   ADDRESS,
@@ -14,7 +14,7 @@ import {
   SCRIPTS,
   state,
   toolbox,
-} from "../program.ts";
+} from "../support/program.ts";
 
 const ONCE = "--daemon=false";
 const DUAL = `--ip-address=${ADDRESS},fd00:96::2`;

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertGreater, assertLess, assertMatch } from "@std/assert";
 import { delay } from "@std/async/delay";
-import { kernelTest, type Namespace } from "../namespace.ts";
+import { kernelTest, type Namespace } from "../support/namespace.ts";
 import {
   ADDRESS,
   assertSameDump,
@@ -17,7 +17,7 @@ import {
   state,
   toolbox,
   WANTED,
-} from "../program.ts";
+} from "../support/program.ts";
 
 const ONCE = "--daemon=false";
 const QUIET = ["--watch=false", "--sync-interval=1h"];

@@ -1,7 +1,16 @@
 import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
-import { kernelTest, type Namespace } from "../namespace.ts";
-import { prometheusObstacle, promtool } from "../prometheus.ts";
-import { ADDRESS, assertSameDump, assertTidy, flags, Program, runProgram, toolbox, WANTED } from "../program.ts";
+import { kernelTest, type Namespace } from "../support/namespace.ts";
+import { prometheusObstacle, promtool } from "../support/prometheus.ts";
+import {
+  ADDRESS,
+  assertSameDump,
+  assertTidy,
+  flags,
+  Program,
+  runProgram,
+  toolbox,
+  WANTED,
+} from "../support/program.ts";
 
 const METRICS = "http://127.0.0.1:9100/metrics";
 const READY = "http://127.0.0.1:9100/readyz";
@@ -13,7 +22,7 @@ const QUIET = ["--watch=false", "--sync-interval=1h"];
 const BUSY_REPAIR = "0.25";
 
 function visitor(...args: string[]): string[] {
-  const script = new URL("../visitor.ts", import.meta.url).pathname;
+  const script = new URL("../support/visitor.ts", import.meta.url).pathname;
   return [Deno.execPath(), "run", "--quiet", "-P=test", script, ...args];
 }
 
@@ -162,7 +171,9 @@ kernelTest(`a Prometheus server scrapes it, and promtool likes what it gets${ski
   try {
     await Deno.writeTextFile(
       `${directory}/prometheus.yml`,
-      `{global: {scrape_interval: 200ms}, rule_files: [${new URL("../alerts.yaml", import.meta.url).pathname}], ` +
+      `{global: {scrape_interval: 200ms}, rule_files: [${
+        new URL("../../deploy/alerts.yaml", import.meta.url).pathname
+      }], ` +
         "scrape_configs: [{job_name: node, static_configs: [{targets: ['127.0.0.1:9100']}]}]}",
     );
     const server = namespace.run([

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
-import { kernelTest, type Namespace } from "../namespace.ts";
+import { kernelTest, type Namespace } from "../support/namespace.ts";
 import {
   ADDRESS,
   assertSameDump,
@@ -12,7 +12,7 @@ import {
   state,
   toolbox,
   WANTED,
-} from "../program.ts";
+} from "../support/program.ts";
 
 /** What "at once" is at most, on a machine that has other work. */
 const AT_ONCE_MS = 3000;

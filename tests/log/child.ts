@@ -6,7 +6,7 @@
  */
 import type { LogConfig } from "../../lib/log/config.ts";
 import { getLog, setUpLogging } from "../../lib/log/mod.ts";
-import { DEFAULTS, FixedClock } from "./logging.ts";
+import { DEFAULTS, FixedClock } from "../support/logging.ts";
 
 /** What the program does next. */
 export type Step =

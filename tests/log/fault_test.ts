@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import type { LogConfig } from "../../lib/log/config.ts";
 import { openLogFile } from "../../lib/log/open.ts";
-import { contents, HEADER, temporaryDirectory, testLogging } from "./logging.ts";
+import { contents, HEADER, temporaryDirectory, testLogging } from "../support/logging.ts";
 
 const FILES: Partial<LogConfig> = { toStderr: false, skipLogHeaders: true };
 const LINK = "apiserver-proxy-sidecar.INFO";

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import type { LogConfig } from "../../lib/log/config.ts";
-import { contents, FILE_HEADER, HEADER, START, temporaryDirectory, testLogging } from "./logging.ts";
+import { contents, FILE_HEADER, HEADER, START, temporaryDirectory, testLogging } from "../support/logging.ts";
 
 const FILES: Partial<LogConfig> = { toStderr: false, skipLogHeaders: true };
 

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertStrictEquals } from "@std/assert";
 import { callSiteOf } from "../../lib/log/call_site.ts";
 import { getLog } from "../../lib/log/mod.ts";
-import { HEADER, START, testLogging } from "./logging.ts";
+import { HEADER, START, testLogging } from "../support/logging.ts";
 
 Deno.test("getLog() drops records before logging is set up, and after its end", async () => {
   const log = getLog("test");

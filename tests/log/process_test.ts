@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import type { LogConfig } from "../../lib/log/config.ts";
 import type { Step } from "./child.ts";
-import { contents, FILE_HEADER, HEADER, temporaryDirectory } from "./logging.ts";
+import { contents, FILE_HEADER, HEADER, temporaryDirectory } from "../support/logging.ts";
 
 const FALLBACK = "Cannot write log file, logging to standard error";
 const LATER = HEADER.replace("08:05", "08:06");

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { textFormat, type TextOptions } from "../../lib/log/text.ts";
 import type { KlogRecord } from "../../lib/log/record.ts";
-import { HEADER, START } from "./logging.ts";
+import { HEADER, START } from "../support/logging.ts";
 
 function line(record: Partial<KlogRecord> = {}, options: Partial<TextOptions> = {}): string {
   return textFormat({ pid: 4242, ...options })({

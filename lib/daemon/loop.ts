@@ -1,0 +1,116 @@
+/**
+ * When to make a pass.
+ *
+ * @module
+ */
+import { type Clock, monotonicClock } from "../clock.ts";
+
+/** Why a pass is made. */
+export type Cause = "start" | "interval" | "retry" | "event" | "signal";
+
+/** What a pass is about. */
+export type Scope = "all" | "addresses" | "rules";
+
+/** A pass to make. */
+export interface Request {
+  readonly cause: Cause;
+  /** When it was asked for, by the loop's clock. */
+  readonly at: number;
+}
+
+/** What the loop is told of a pass. */
+export interface Outcome {
+  /** Nothing failed that is to be tried again soon. */
+  readonly ok: boolean;
+  /** Milliseconds until another pass is needed at the latest. */
+  readonly again?: number | undefined;
+}
+
+/** Options for {@linkcode Loop}. */
+export interface LoopOptions {
+  /** Makes one pass, ended early by the signal. */
+  readonly pass: (request: Request, signal: AbortSignal) => Promise<Outcome>;
+  /** Longest time between two passes, in milliseconds. */
+  readonly interval: number;
+  /** @default {monotonicClock} */
+  readonly clock?: Clock;
+  /** Shortest time between passes that are asked for, on average, in milliseconds. @default {100} */
+  readonly gap?: number;
+  /** So many of them may follow each other at once. @default {4} */
+  readonly burst?: number;
+  /** First wait after a pass that failed, in milliseconds; it doubles up to the interval. @default {1000} */
+  readonly retry?: number;
+}
+
+/** Makes passes, one at a time: at the start, at each interval, sooner after a failure, and when asked to. */
+export class Loop {
+  readonly #options: Required<LoopOptions>;
+  #pending: Request | undefined;
+  #wake = Promise.withResolvers<void>();
+
+  constructor(options: LoopOptions) {
+    this.#options = { clock: monotonicClock, gap: 100, burst: 4, retry: 1000, ...options };
+  }
+
+  /** Asks for a pass now. Requests that come while one is pending, or during a pass, make one, however many they are. */
+  request(cause: Cause): void {
+    this.#pending ??= { cause, at: this.#options.clock.now() };
+    this.#wake.resolve();
+  }
+
+  /** Runs until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { pass, interval, clock, gap, burst, retry } = this.#options;
+    const onAbort = () => this.#wake.resolve();
+    signal.addEventListener("abort", onAbort);
+    let next: Request = { cause: "start", at: clock.now() };
+    let again = Infinity;
+    let failures = 0;
+    let quota = { left: burst, at: clock.now() };
+    while (!signal.aborted) {
+      await this.#sleep(this.#pending === undefined ? Math.min(next.at, again) : -Infinity);
+      quota = { left: Math.min(burst, quota.left + (clock.now() - quota.at) / gap), at: clock.now() };
+      if (quota.left < 1) await clock.delay((1 - quota.left) * gap, signal);
+      if (signal.aborted) break;
+      quota = { ...quota, left: quota.left - 1 };
+
+      const started = clock.now();
+      // What is due goes before what is asked for: it looks at more.
+      const due = started >= next.at ? next : undefined;
+      const request = due ?? this.#pending ?? (started >= again ? { cause: "retry", at: again } as const : undefined);
+      this.#pending = undefined;
+      this.#wake = Promise.withResolvers();
+      if (request === undefined) continue;
+      const outcome = await pass(request, signal);
+      if (outcome.ok) {
+        failures = 0;
+        // An event does not put off what is checked at each interval.
+        if (request.cause !== "event" || next.cause === "retry") {
+          next = { cause: "interval", at: started + interval };
+        }
+      } else {
+        // Nor do many events make the pauses longer.
+        if (request.cause !== "event" || failures === 0) failures += 1;
+        const at = clock.now() + Math.min(interval, backoff(failures, { first: retry, max: interval }));
+        next = { cause: "retry", at: next.cause === "retry" && due === undefined ? Math.min(at, next.at) : at };
+      }
+      again = outcome.again === undefined ? Infinity : clock.now() + outcome.again;
+    }
+    signal.removeEventListener("abort", onAbort);
+  }
+
+  /** Sleeps until a time of the clock, or a request. */
+  async #sleep(until: number): Promise<void> {
+    const { clock } = this.#options;
+    const wait = until - clock.now();
+    if (wait <= 0) return;
+    const over = new AbortController();
+    await Promise.race([this.#wake.promise, clock.delay(wait, over.signal)]);
+    over.abort();
+  }
+}
+
+/** The wait after the `attempt`-th failure in a row (from 1): doubling up to `max` milliseconds, less up to half at random. */
+export function backoff(attempt: number, { first, max }: { readonly first: number; readonly max: number }): number {
+  return Math.min(max, first * 2 ** Math.min(attempt - 1, 30)) * (0.5 + Math.random() / 2);
+}

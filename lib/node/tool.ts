@@ -1,0 +1,65 @@
+import type { CommandError } from "./command_error.ts";
+import type { Item } from "../desired/desired.ts";
+
+/** How an item stands in the kernel. */
+export type State = "present" | "missing" | "surplus" | "wrong";
+
+/** One line that a tool is told to put an item right. */
+export interface Repair {
+  /** In the language of the tool: a line of `ip -batch`, or of iptables-restore in {@linkcode Repair.table}. */
+  readonly command: string;
+  readonly table?: string;
+}
+
+/** What an observation says of one item. */
+export interface Finding {
+  readonly item: Item;
+  readonly state: State;
+  /** As desired. */
+  readonly ok: boolean;
+  /** What is there instead, if the state alone does not tell. */
+  readonly detail?: string;
+  /** Of a link that is there: this program created it. */
+  readonly ours?: boolean;
+  /** Not as desired, but on its way: the kernel needs another moment before the rest can be done. */
+  readonly pending?: boolean;
+  /** What the repairs do to the item, for the log: "added", "replaced", "removed" … */
+  readonly verb?: string;
+  /** Empty when all is well, or when it is not for this program to put right. */
+  readonly repairs: readonly Repair[];
+}
+
+/**
+ * A program that lists what is in the kernel and changes it, both in one process: it is told {@linkcode Tool.look} on stdin,
+ * then the repairs and {@linkcode Tool.look} once more.
+ */
+export interface Tool {
+  readonly argv: readonly string[];
+  /** What it is asked about, in the order of the findings. */
+  readonly items: readonly Item[];
+  /** The request for a listing. */
+  readonly look: string;
+  /**
+   * Whether the listing is whole.
+   *
+   * @param lines How many lines were told, {@linkcode Tool.look} included.
+   */
+  answered(stdout: string, stderr: string, lines: number): boolean;
+  /** Compares a listing with what is desired. @throws {SyntaxError} if it cannot be read. */
+  judge(listing: string): readonly Finding[];
+  /** Whether a process that has looked before is no good for the repairs. */
+  isStale(findings: readonly Finding[]): boolean;
+  /** The repairs of some findings as input. */
+  script(findings: readonly Finding[]): string;
+  /** A repair as a person would type it. */
+  shell(repair: Repair): string;
+  /**
+   * Which items the errors of a process are about, when some repairs failed and others did not.
+   *
+   * @param told What each line was about that the process was told in this conversation; undefined: a look.
+   * @param linesBefore Lines that it had been told before.
+   */
+  blame(error: CommandError, told: readonly (Item | undefined)[], linesBefore: number): ReadonlyMap<Item, CommandError>;
+  /** The parts to try by themselves after the whole could not be listed, or not repaired. Empty: it cannot be divided. */
+  parts(failed: "look" | "repair"): readonly Tool[];
+}

@@ -1,0 +1,217 @@
+import { assertEquals } from "@std/assert";
+import { desired } from "../../lib/desired/desired.ts";
+import { Journal } from "../../lib/report/change_log.ts";
+import { setUpLogging } from "../../lib/log/mod.ts";
+import type { Cause } from "../../lib/daemon/loop.ts";
+import { pass, tools } from "../../lib/reconcile/reconcile.ts";
+import { configOf, FakeNode } from "../support/fake_node.ts";
+
+const FLAGS = "--ip-address=10.96.0.2 --setup-iptables";
+const TO = "-d 10.96.0.2/32 -p tcp -m tcp --dport 443";
+const FROM = "-s 10.96.0.2/32 -p tcp -m tcp --sport 443";
+const ADDED = [
+  `I Added rule rule="raw PREROUTING ${TO} -j NOTRACK" cause="start"`,
+  `I Added rule rule="raw OUTPUT ${TO} -j NOTRACK" cause="start"`,
+  `I Added rule rule="raw OUTPUT ${FROM} -j NOTRACK" cause="start"`,
+  `I Added rule rule="filter INPUT ${TO} -j ACCEPT" cause="start"`,
+  `I Added rule rule="filter OUTPUT ${FROM} -j ACCEPT" cause="start"`,
+];
+
+Deno.test("Journal tells each change once, and nothing of a pass without any", async () => {
+  await using log = await capture();
+  const node = new FakeNode();
+  const journal = new Journal("present", node.clock.now);
+  assertEquals(await log.during(() => keep(node, journal, { cause: "start" })), [
+    'I Added address address="10.96.0.2/32" interface="lo" cause="start"',
+    ...ADDED,
+  ]);
+  assertEquals(await log.during(() => keep(node, journal)), []);
+});
+
+Deno.test("Journal tells what was there instead", async () => {
+  await using log = await capture();
+  const node = new FakeNode(`
+    ip link add name dummy0 type dummy
+    ip link set dev dummy0 alias apiserver-proxy-sidecar
+    ip address add 10.96.0.2/32 dev dummy0 broadcast 10.96.0.2
+    ip address add 10.96.0.2/32 dev lo scope host`);
+  const journal = new Journal("present", node.clock.now);
+  await keep(node, journal, { flags: `${FLAGS} --interface=dummy0` });
+  node.apply(`iptables-nft -A INPUT ${TO} -j ACCEPT\niptables-nft -A INPUT ${TO} -j ACCEPT`);
+  log.clear();
+  node.apply("ip link set dev dummy0 down\nip address add 10.96.0.2/32 dev lo scope host");
+  assertEquals(await log.during(() => keep(node, journal, { flags: `${FLAGS} --interface=dummy0`, cause: "event" })), [
+    'I Brought up link interface="dummy0" found="down" cause="event"',
+    'I Brought back to one address address="10.96.0.2/32" interface="dummy0" found="also as /32 on lo" cause="event"',
+    `I Brought back to one rule rule="filter INPUT ${TO} -j ACCEPT" found="3 copies" cause="event"`,
+  ]);
+});
+
+Deno.test("Journal tells what was removed", async () => {
+  await using log = await capture();
+  const node = new FakeNode(`
+    ip address add 10.96.0.2/32 dev lo scope host
+    iptables-nft -A INPUT ${TO} -j ACCEPT
+    iptables-nft -A INPUT ${TO} -j ACCEPT`);
+  const journal = new Journal("absent", node.clock.now);
+  assertEquals(await log.during(() => keep(node, journal, { want: "absent", cause: "start" })), [
+    'I Removed address address="10.96.0.2/32" interface="lo" cause="start"',
+    `I Removed rule rule="filter INPUT ${TO} -j ACCEPT" found="2 copies" cause="start"`,
+  ]);
+});
+
+Deno.test("Journal tells a problem that lasts once, then counts it, and says when it is over", async () => {
+  await using log = await capture();
+  const node = new FakeNode();
+  const journal = new Journal("present", node.clock.now);
+  node.missing.add("ip");
+  const missing = 'err="Cannot run ip: not installed: Debian\'s package iproute2 has it"';
+  assertEquals(await log.during(() => keep(node, journal, { cause: "start" })), [
+    ...ADDED,
+    `E Cannot keep link and address ${missing} items="lo; 10.96.0.2/32" found="unknown"`,
+  ]);
+  for (let second = 1; second < 60; second++) {
+    await node.clock.advance(1000);
+    assertEquals(await log.during(() => keep(node, journal)), []);
+  }
+  await node.clock.advance(1000);
+  assertEquals(await log.during(() => keep(node, journal)), [
+    `E Cannot keep link and address: still failing, 61 times in 1m ${missing} items="lo; 10.96.0.2/32" found="unknown"`,
+  ]);
+  node.missing.clear();
+  assertEquals(await log.during(() => keep(node, journal)), [
+    'I Added address address="10.96.0.2/32" interface="lo" cause="interval"',
+    'I A problem is over items="lo; 10.96.0.2/32" failed="61 times in 1m"',
+  ]);
+  assertEquals(await log.during(() => keep(node, journal)), []);
+});
+
+Deno.test("Journal tells a problem anew when its reason is another, and when it comes back", async () => {
+  await using log = await capture();
+  const node = new FakeNode();
+  const journal = new Journal("present", node.clock.now);
+  const flags = "--ip-address=10.96.0.2";
+  const refuse = async (...said: string[]) => {
+    node.refuse.splice(0, 1, ...said.map((text) => [/^address add/, text] as const));
+    return await log.during(() => keep(node, journal, { flags }));
+  };
+  const invalid = 'E Cannot keep address err="Cannot run ip: RTNETLINK answers: Invalid argument" ' +
+    'address="10.96.0.2/32" interface="lo" found="missing"';
+  const over = 'I A problem is over address="10.96.0.2/32" interface="lo" failed="1 time in 0s"';
+  assertEquals(await refuse("RTNETLINK answers: Invalid argument"), [invalid]);
+  assertEquals(await refuse("RTNETLINK answers: Device or resource busy"), [
+    invalid.replace("Invalid argument", "Device or resource busy"),
+  ]);
+  assertEquals(await refuse(), ['I Added address address="10.96.0.2/32" interface="lo" cause="interval"', over]);
+  node.apply("ip address del 10.96.0.2/32 dev lo");
+  assertEquals(await refuse("RTNETLINK answers: Invalid argument"), [invalid]);
+});
+
+Deno.test("Journal tells rules with one problem in one record, and names a few of them", async () => {
+  await using log = await capture();
+  const node = new FakeNode();
+  node.missing.add("iptables-restore");
+  const journal = new Journal("present", node.clock.now);
+  const flags = `${FLAGS} --port=443,444`;
+  const names = desired(configOf(flags), "present").rules.slice(0, 5)
+    .map(({ table, chain, spec }) => `${table} ${chain} ${spec}`);
+  assertEquals(await log.during(() => keep(node, journal, { flags })), [
+    'I Added address address="10.96.0.2/32" interface="lo" cause="interval"',
+    'E Cannot keep rules err="Cannot run iptables-restore: not installed: Debian\'s package iptables has it" ' +
+    `items="${names.join("; ")}; and 5 more" found="unknown"`,
+  ]);
+});
+
+Deno.test("Journal says what is left when something cannot be removed", async () => {
+  await using log = await capture();
+  const node = new FakeNode(`iptables-nft -A INPUT ${TO} -j ACCEPT`);
+  node.refuse.push([/^-D/, "Invalid argument"]);
+  const journal = new Journal("absent", node.clock.now);
+  assertEquals(await log.during(() => keep(node, journal, { want: "absent" })), [
+    'E Cannot remove rule err="Cannot run iptables-restore: iptables-restore: line 6 failed: Invalid argument" ' +
+    `rule="filter INPUT ${TO} -j ACCEPT" found="unknown"`,
+  ]);
+});
+
+Deno.test("Journal tells what another program takes away, without an error to show", async () => {
+  await using log = await capture();
+  const node = new FakeNode();
+  node.lose.push(/INPUT/);
+  const journal = new Journal("present", node.clock.now);
+  assertEquals((await log.during(() => keep(node, journal))).slice(-1), [
+    `E Cannot keep rule rule="filter INPUT ${TO} -j ACCEPT" found="missing"`,
+  ]);
+});
+
+Deno.test("Journal is silent about a fight that is damped, but for errors", async () => {
+  await using log = await capture();
+  const node = new FakeNode();
+  const journal = new Journal("present", node.clock.now);
+  assertEquals(await log.during(() => keep(node, journal, { damped: true })), []);
+  node.lose.push(/INPUT/);
+  node.apply(`iptables-nft -D INPUT ${TO} -j ACCEPT`);
+  assertEquals(await log.during(() => keep(node, journal, { damped: true })), []);
+  node.lose.pop();
+  node.missing.add("iptables-restore");
+  assertEquals((await log.during(() => keep(node, journal, { damped: true }))).length, 1);
+});
+
+Deno.test("Journal tells each pass in one line at -v=2", async () => {
+  await using log = await capture(2);
+  const node = new FakeNode();
+  const journal = new Journal("present", node.clock.now);
+  await keep(node, journal);
+  const lines = await log.during(() => keep(node, journal, { cause: "event" }));
+  assertEquals(lines.map((line) => line.replace(/\d+\.\dms/, "Nms")), [
+    'I Made a pass cause="event" ok=true duration="Nms"',
+  ]);
+});
+
+interface KeepOptions {
+  readonly flags?: string;
+  readonly want?: "present" | "absent";
+  readonly cause?: Cause;
+  readonly damped?: boolean;
+}
+
+/** Makes a pass, and tells the journal of it. */
+async function keep(node: FakeNode, journal: Journal, options: KeepOptions = {}): Promise<void> {
+  const { flags = FLAGS, want = "present", cause = "interval", damped = false } = options;
+  const place = { runner: node, commandTimeout: 1000 };
+  const { addresses, rules } = tools(place, desired(configOf(flags), want));
+  const report = await pass(place, [addresses, ...rules]);
+  journal.onPass({ ...report, items: report.items.map((item) => ({ ...item, damped })) }, { cause });
+}
+
+interface Captured extends AsyncDisposable {
+  clear(): void;
+  /** What is logged while something is done, as the severity and the text. */
+  during(work: () => Promise<void>): Promise<readonly string[]>;
+}
+
+async function capture(verbosity = 0): Promise<Captured> {
+  const lines: string[] = [];
+  const host = {
+    program: "apiserver-proxy-sidecar",
+    version: "0",
+    pid: 1,
+    clock: { now: () => 0 },
+    callSiteOf: () => ({ file: "change_log.ts", directory: "report", line: 1 }),
+    stderr: {
+      write(bytes: Uint8Array): number {
+        lines.push(new TextDecoder().decode(bytes).replace(/^(.)\d{4} .*? journal\.ts:1\] /, "$1 ").trimEnd());
+        return bytes.length;
+      },
+    },
+  };
+  const logging = await setUpLogging({ ...configOf(FLAGS).log, verbosity }, host);
+  return {
+    clear: () => void lines.splice(0),
+    async during(work) {
+      const from = lines.length;
+      await work();
+      return lines.slice(from);
+    },
+    [Symbol.asyncDispose]: () => logging[Symbol.asyncDispose](),
+  };
+}
