@@ -6,7 +6,10 @@ export interface Clock {
   now(): number;
   /** Resolves after `ms` milliseconds, or when the signal aborts. Never rejects. */
   delay(ms: number, signal?: AbortSignal): Promise<void>;
-  /** A signal that aborts after `ms` milliseconds. It keeps nothing running that nobody listens to. */
+  /**
+   * A signal that aborts after `ms` milliseconds, or after 24.8 days, the longest time of a timer. It keeps nothing running
+   * that nobody listens to.
+   */
   timeout(ms: number): AbortSignal;
 }
 
@@ -24,5 +27,10 @@ export const monotonicClock: Clock = {
     }
   },
   // The first setTimeout() costs Deno 2.9 6 ms, and this does not.
-  timeout: (ms) => AbortSignal.timeout(Math.max(0, ms)),
+  timeout: (ms) => AbortSignal.timeout(Math.min(Math.max(0, ms), MAX_TIMER_MS)),
 };
+
+/** The wait after the `attempt`-th failure in a row (from 1): doubling up to `max` milliseconds, less up to half at random. */
+export function backoff(attempt: number, { first, max }: { readonly first: number; readonly max: number }): number {
+  return Math.min(max, first * 2 ** Math.min(attempt - 1, 30)) * (0.5 + Math.random() / 2);
+}

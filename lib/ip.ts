@@ -1,11 +1,18 @@
 import ipaddr from "ipaddr.js";
-import type { IpAddress } from "./config/config.ts";
 import { ValueError } from "./text.ts";
+
+/** An IP address in canonical form, {@link https://www.rfc-editor.org/rfc/rfc5952 | RFC 5952}. */
+export interface IpAddress {
+  readonly family: 4 | 6;
+  readonly ip: string;
+}
+
+/** Scope that an address can be given; see ip-address(8). */
+export type AddressScope = "host" | "link" | "global";
 
 /**
  * Reads an IP address in full: four decimal parts, or any form of IPv6, a dotted quad at its end included.
  *
- * @returns The address in its canonical form, {@link https://www.rfc-editor.org/rfc/rfc5952 | RFC 5952}.
  * @throws {ValueError} (a SyntaxError) If it is anything else, has a zone or a prefix length, or is an IPv4-mapped one,
  * which the kernel takes for an address other than the IPv4 one.
  */

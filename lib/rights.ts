@@ -1,21 +1,29 @@
 import type { Config } from "./config/config.ts";
+import { iptablesProgram } from "./node/iptables.ts";
 
-/** Programs that are started only when rules are kept; the same names as in deno.json. */
+/** Programs that are started only when rules are kept. */
 const RULE_PROGRAMS = [
-  "iptables-restore",
-  "ip6tables-restore",
-  "iptables-nft-restore",
-  "ip6tables-nft-restore",
-  "iptables-legacy-restore",
-  "ip6tables-legacy-restore",
-  "iptables-save",
-  "ip6tables-save",
-  "iptables-nft-save",
-  "ip6tables-nft-save",
-  "iptables-legacy-save",
-  "ip6tables-legacy-save",
+  ...([4, 6] as const).flatMap((family) =>
+    ([undefined, "nft", "legacy"] as const).flatMap((backend) =>
+      (["restore", "save"] as const).map((what) => iptablesProgram(what, family, backend))
+    )
+  ),
   "nft",
-] as const;
+  "prlimit",
+  "xtables-monitor",
+];
+
+/** Where programs are looked for in an environment without a PATH. */
+const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** All that programs are told of the environment: where programs are, and what iptables(8) reads. */
+export function environmentOfCommands(): Readonly<Record<string, string>> {
+  const inherited = ["PATH", "XTABLES_LOCKFILE", "XTABLES_LIBDIR"].flatMap((name) => {
+    const value = Deno.env.get(name);
+    return value === undefined ? [] : [[name, value]];
+  });
+  return { PATH: DEFAULT_PATH, ...Object.fromEntries(inherited) };
+}
 
 /** Gives up, for good, to listen anywhere or to connect to anything; what listens already goes on. */
 export function dropNetwork(): void {

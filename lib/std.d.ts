@@ -29,6 +29,10 @@ declare module "@std/cli/parse-args" {
   ): Record<string, unknown> & { _: unknown[] };
 }
 
+declare module "@std/text/closest-string" {
+  export function closestString(givenWord: string, possibleWords: readonly string[]): string;
+}
+
 declare module "@std/fmt/colors" {
   export function bold(text: string): string;
   export function green(text: string): string;
@@ -68,4 +72,9 @@ declare module "@std/assert" {
     msg?: string,
   ): Promise<E>;
   export function fail(msg?: string): never;
+}
+
+declare module "@std/yaml/parse" {
+  export function parse(content: string): unknown;
+  export function parseAll(content: string): unknown;
 }

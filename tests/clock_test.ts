@@ -37,6 +37,13 @@ Deno.test("monotonicClock.delay() resolves when the signal aborts meanwhile, wha
   }
 });
 
+Deno.test("monotonicClock.timeout() does not abort at once for a time that is too long for a timer", async () => {
+  const signals = [2 ** 31, 2 ** 40, Infinity].map((ms) => monotonicClock.timeout(ms));
+  const sooner = monotonicClock.timeout(20);
+  await new Promise((resolve) => sooner.addEventListener("abort", resolve));
+  assertEquals(signals.map(({ aborted }) => aborted), [false, false, false]);
+});
+
 Deno.test("FakeClock.advance() fires timers in the order of their times", async () => {
   const clock = new FakeClock();
   const fired: string[] = [];

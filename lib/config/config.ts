@@ -1,24 +1,8 @@
-import { type FlagName, FLAGS, parseFlags } from "./flags.ts";
-import { parseProxyIp } from "../ip.ts";
+import { parseCommandLine } from "./command_line.ts";
+import type { FlagValues } from "./flags.ts";
+import type { AddressScope, IpAddress } from "../ip.ts";
 import type { LogConfig } from "../log/config.ts";
-import { quote, ValueError } from "../text.ts";
-import * as read from "./values.ts";
-
-/** Scope that an address can be given; see ip-address(8). */
-export type Scope = "host" | "link" | "global";
-
-/** An IP address in canonical form (RFC 5952). */
-export interface IpAddress {
-  readonly family: 4 | 6;
-  readonly ip: string;
-}
-
-/** Where a server listens. */
-export interface BindAddress {
-  /** Host name or IP address, without brackets; `127.0.0.1` when only a port was given. */
-  readonly hostname: string;
-  readonly port: number;
-}
+import type { BindAddress } from "./values.ts";
 
 /** Everything the command line says, validated and frozen; durations in milliseconds. */
 export interface Config {
@@ -31,7 +15,7 @@ export interface Config {
   readonly cleanup: boolean;
   readonly watch: boolean;
   readonly iptablesMode: "auto" | "nft" | "legacy";
-  readonly addressScope: "auto" | Scope;
+  readonly addressScope: "auto" | AddressScope;
   readonly deduplicate: "auto" | boolean;
   readonly check: boolean;
   readonly output: "text" | "json";
@@ -46,7 +30,7 @@ export type ParseResult =
   | { readonly kind: "config"; readonly config: Config }
   | { readonly kind: "help" }
   | { readonly kind: "version" }
-  /** One line for each thing that is wrong: the flag as it was written, the value, what is accepted. */
+  /** One line for each thing that is wrong: the flag, the value, what is accepted. */
   | { readonly kind: "errors"; readonly errors: readonly string[] };
 
 /**
@@ -55,96 +39,53 @@ export type ParseResult =
  * @param argv The words after the name of the program.
  */
 export function parseConfig(argv: readonly string[]): ParseResult {
-  const { values, spelling, errors: flagErrors } = parseFlags(argv);
-  const errors = [...flagErrors];
+  const { values, errors } = parseCommandLine(argv);
+  if (values.help) return { kind: "help" };
+  if (values.version) return { kind: "version" };
+  const config = configOf(values);
+  // One word repeated is one mistake.
+  const all = new Set([...errors, ...contradictions(config)]);
+  return all.size > 0 ? { kind: "errors", errors: [...all] } : { kind: "config", config: freeze(config) };
+}
 
-  function attempt(name: FlagName, text: string, use: () => void): void {
-    try {
-      use();
-    } catch (error) {
-      if (!(error instanceof ValueError)) throw error;
-      errors.push(`${spelling.get(name)}: cannot use ${quote(text)}: ${error.reason}`);
-    }
-  }
-
-  // The last value counts; the ones before it must be right all the same, as for pflag.
-  function one<T>(name: FlagName, parse: (text: string) => T): T {
-    let value = parse(byDefault(name));
-    for (const text of values[name]) attempt(name, text, () => value = parse(text));
-    return value;
-  }
-
-  function list<T>(name: FlagName, parse: (text: string) => T, key: (value: T) => string | number): readonly T[] {
-    const found = new Map<string | number, T>();
-    for (const text of values[name].flatMap((list) => list.split(",")).map((element) => element.trim())) {
-      attempt(name, text, () => {
-        const value = parse(text);
-        if (found.has(key(value))) throw new ValueError("list", text, `${key(value)} is in the list twice`);
-        found.set(key(value), value);
-      });
-    }
-    return [...found.values()];
-  }
-
-  const addresses = list("ip-address", unquoted(parseProxyIp), ({ ip }) => ip);
-  if (values["ip-address"].length === 0) {
-    errors.push("--ip-address: required: the address that the proxy listens on, such as --ip-address=10.96.0.2");
-  }
-  const ports = values.port.length === 0
-    ? [read.parsePort(byDefault("port"))]
-    : list("port", read.parsePort, (port) => port);
-  const config: Config = {
-    addresses,
-    interface: one("interface", read.parseInterface),
-    ports,
-    setupIptables: one("setup-iptables", read.parseBool),
-    syncInterval: one("sync-interval", read.durationFrom(1, "from 1ms")),
-    daemon: one("daemon", read.parseBool),
-    cleanup: one("cleanup", read.parseBool),
-    watch: one("watch", read.parseBool),
-    iptablesMode: one("iptables-mode", read.choiceOf("auto", "nft", "legacy")),
-    addressScope: one("address-scope", read.choiceOf("auto", "host", "link", "global")),
-    deduplicate: one("deduplicate", read.parseAutoBool),
-    check: one("check", read.parseBool),
-    output: one("output", read.choiceOf("text", "json")),
-    metricsBindAddress: one("metrics-bind-address", read.parseBindAddress),
-    healthProbeBindAddress: one("health-probe-bind-address", read.parseBindAddress),
-    commandTimeout: one("command-timeout", read.durationFrom(Number.MIN_VALUE, "longer than 0")),
+function configOf(values: FlagValues): Config {
+  const { deduplicate } = values;
+  return {
+    addresses: values["ip-address"],
+    interface: values.interface,
+    ports: values.port,
+    setupIptables: values["setup-iptables"],
+    syncInterval: values["sync-interval"],
+    daemon: values.daemon,
+    cleanup: values.cleanup,
+    watch: values.watch,
+    iptablesMode: values["iptables-mode"],
+    addressScope: values["address-scope"],
+    deduplicate: deduplicate === "auto" ? deduplicate : deduplicate === "true",
+    check: values.check,
+    output: values.output,
+    metricsBindAddress: values["metrics-bind-address"],
+    healthProbeBindAddress: values["health-probe-bind-address"],
+    commandTimeout: values["command-timeout"],
     log: {
-      verbosity: one("v", read.parseLevel),
-      vmodule: one("vmodule", read.parseVmodule),
-      format: one("logging-format", read.choiceOf("text", "json")),
-      toStderr: one("logtostderr", read.parseBool),
-      alsoToStderr: one("alsologtostderr", read.parseBool),
-      stderrThreshold: one("stderrthreshold", read.parseSeverity),
-      dir: one("log_dir", read.parsePath),
-      file: one("log_file", read.parsePath),
-      fileMaxSize: one("log_file_max_size", read.parseMebibytes),
-      skipHeaders: one("skip_headers", read.parseBool),
-      skipLogHeaders: one("skip_log_headers", read.parseBool),
-      addDirHeader: one("add_dir_header", read.parseBool),
-      oneOutput: one("one_output", read.parseBool),
-      backtraceAt: one("log_backtrace_at", read.parseBacktrace),
+      verbosity: values.v,
+      vmodule: values.vmodule,
+      format: values["logging-format"],
+      toStderr: values.logtostderr,
+      alsoToStderr: values.alsologtostderr,
+      stderrThreshold: values.stderrthreshold,
+      alsoToStderrThreshold: values.alsologtostderrthreshold,
+      legacyThreshold: values.legacy_stderr_threshold_behavior,
+      dir: values.log_dir,
+      file: values.log_file,
+      fileMaxSize: values.log_file_max_size,
+      skipHeaders: values.skip_headers,
+      skipLogHeaders: values.skip_log_headers,
+      addDirHeader: values.add_dir_header,
+      oneOutput: values.one_output,
+      backtraceAt: values.log_backtrace_at,
     },
   };
-  const help = one("help", read.parseBool);
-  const version = one("version", read.parseBool);
-  if (help) return { kind: "help" };
-  if (version) return { kind: "version" };
-  errors.push(...contradictions(config));
-  // One word repeated is one mistake.
-  return errors.length > 0
-    ? { kind: "errors", errors: [...new Set(errors)] }
-    : { kind: "config", config: freeze(config) };
-}
-
-function byDefault(name: FlagName): string {
-  return FLAGS.find((flag) => flag.name === name)?.default ?? "";
-}
-
-// pflag drops quotes around addresses; manifests have them, since no shell takes them off there.
-function unquoted<T>(parse: (text: string) => T): (text: string) => T {
-  return (text) => parse(text.replaceAll(/["'`]/g, "").trim());
 }
 
 function contradictions(config: Config): string[] {

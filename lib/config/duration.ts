@@ -1,4 +1,4 @@
-import { quote, ValueError } from "../text.ts";
+import { quote, shorten, ValueError } from "../text.ts";
 
 const NANOSECONDS: ReadonlyMap<string, bigint> = new Map([
   ["ns", 1n],
@@ -11,6 +11,8 @@ const NANOSECONDS: ReadonlyMap<string, bigint> = new Map([
   ["h", 3_600_000_000_000n],
 ]);
 
+const ACCEPTED = "a duration is numbers with units (ns, us, ms, s, m, h), such as 1m30s";
+
 // Go keeps a duration in an int64 of nanoseconds, which is a little over 292 years either way.
 const MAX = 2n ** 63n - 1n;
 
@@ -22,7 +24,7 @@ const MAX = 2n ** 63n - 1n;
  * @throws {ValueError} (a SyntaxError) If the text is anything else, or beyond 292 years.
  */
 export function parseDuration(text: string): number {
-  const fail = (reason: string) => new ValueError("duration", text, reason);
+  const fail = (reason: string) => new ValueError("duration", text, `${reason}: ${ACCEPTED}`);
   const negative = text.startsWith("-");
   const unsigned = text.replace(/^[-+]/, "");
   if (unsigned === "0") return 0;
@@ -33,7 +35,7 @@ export function parseDuration(text: string): number {
     if (whole + decimals === "") throw fail("a number is missing");
     if (name === "") throw fail("a unit is missing");
     const unit = NANOSECONDS.get(name);
-    if (unit === undefined) throw fail(`unit ${quote(name)} is unknown`);
+    if (unit === undefined) throw fail(`unit ${quote(shorten(name))} is unknown`);
     // 18 decimals are more than the largest unit has use for.
     const fraction = decimals.slice(0, 18);
     sum += BigInt(whole) * unit + BigInt(fraction) * unit / 10n ** BigInt(fraction.length);

@@ -1,28 +1,29 @@
 import type { Clock } from "../clock.ts";
-import type { CommandRunner } from "../node/process.ts";
 import type { Config } from "../config/config.ts";
-import { desired } from "../desired/desired.ts";
-import type { Backend } from "../node/iptables.ts";
-import type { Keeper } from "../reconcile/keeper.ts";
+import type { Desired } from "../desired/desired.ts";
 import { getLog } from "../log/mod.ts";
-import { Loop, type Request, type Scope } from "./loop.ts";
-import type { Observer } from "../report/observer.ts";
-import { pollRules } from "./poll.ts";
+import { addressMonitor, findRuleMonitor } from "../node/monitor.ts";
+import type { Backend } from "../node/iptables.ts";
+import type { CommandRunner } from "../node/process.ts";
+import type { Keeper } from "../reconcile/keeper.ts";
+import type { Observer } from "../reconcile/observer.ts";
+import type { Report } from "../reconcile/pass.ts";
+import { Loop, type Outcome, type Request } from "./loop.ts";
 import type { Signals } from "./signals.ts";
-import { addressMonitor, type Monitor, ruleMonitor, Watcher } from "./watch.ts";
+import { Watcher } from "./watch.ts";
 
 const log = getLog("daemon");
 
-/** How often rules are looked at whose kernel back end reports no events. */
-const POLL_MS = 5000;
-
-/** What a loop of its own looks after. */
-type LoopScope = Exclude<Scope, "all">;
+/** Where no watcher listens, the pause after a look is so many times as long as the look took: 0.5 % of a core … */
+const POLL_FACTOR = 200;
+/** … but within these bounds, in milliseconds. */
+const POLL = { min: 250, max: 5000 } as const;
 
 /** What a daemon works with. */
 export interface DaemonOptions {
   readonly config: Config;
-  readonly keeper: Keeper;
+  readonly desired: Desired;
+  readonly keepers: readonly Keeper[];
   readonly runner: CommandRunner;
   readonly clock: Clock;
   readonly observers: readonly Observer[];
@@ -30,121 +31,109 @@ export interface DaemonOptions {
 }
 
 /**
- * Keeps everything as desired, at each interval and at each event, until it is stopped. Addresses and rules have a loop
- * each, so that no address waits for the xtables lock, or for an iptables that hangs.
+ * Keeps everything as desired, at each interval and at each event, until it is stopped. Each keeper has a loop and a watcher
+ * of its own, so that no address waits for the xtables lock, or for an iptables that hangs.
  */
 export async function runDaemon(options: DaemonOptions): Promise<void> {
-  const { config, keeper, clock, observers, signals } = options;
-  const scopes: readonly LoopScope[] = config.setupIptables ? ["addresses", "rules"] : ["addresses"];
-  const loops = new Map<LoopScope, Loop>();
-  const watching = new Watching(options, (scope) => loops.get(scope)?.request("event"));
-  let strays: Promise<void> | undefined;
-  for (const scope of scopes) {
-    const pass = async ({ cause, at }: Request, signal: AbortSignal) => {
-      const { backend } = keeper;
-      const report = await keeper.pass({ cause, scope }, { signal });
-      if (signal.aborted) return { ok: false };
-      for (const observer of observers) observer.onPass?.(report, { cause, scope, at });
-      if (scope === "rules") {
-        watching.follow(keeper.backend);
-        if (cause === "start") strays = warnOfStrays(keeper, signal);
-      }
-      const peaceful = report.items.filter(({ damped }) => !damped);
-      // Drift that no event told of: the watcher hangs, or has lost its place.
-      const unseen = cause === "interval" && peaceful.some(({ before }) => before?.state === "missing");
-      if (unseen && keeper.backend === backend) watching.restart(scope);
-      return { ok: peaceful.every(({ after }) => after?.ok || after?.pending), again: keeper.again(scope) };
-    };
-    loops.set(scope, new Loop({ interval: config.syncInterval, clock, pass }));
-  }
-  signals.stop.addEventListener("abort", () => observers.forEach((observer) => observer.onStop?.()));
-  signals.onReload = () => loops.forEach((loop) => loop.request("signal"));
-  await Promise.all([...loops.values()].map((loop) => loop.run(signals.stop)));
-  await Promise.all([watching.end(), strays]);
+  const { keepers, observers, signals } = options;
+  const kept = keepers.map((keeper) => new Kept(keeper, options));
+  signals.onReload = () => kept.forEach((each) => each.loop.request("signal"));
+  const onStop = () => observers.forEach((observer) => observer.onStop?.());
+  signals.stop.addEventListener("abort", onStop, { once: true });
+  await Promise.all(kept.map((each) => each.run(signals.stop)));
+  signals.stop.removeEventListener("abort", onStop);
 }
 
-async function warnOfStrays(keeper: Keeper, signal: AbortSignal): Promise<void> {
-  const backend = await keeper.strays(signal);
-  if (backend === undefined || signal.aborted) return;
-  log.warning(
-    "Rules of an earlier run stand in the back end of iptables that the node does not use; cleanup removes them",
-    {
-      backend,
-    },
-  );
-}
-
-/** The watchers of a daemon. */
-class Watching {
+/** What one keeper keeps: its loop asks for passes, its watcher asks the loop. */
+class Kept {
+  readonly loop: Loop;
+  readonly #keeper: Keeper;
   readonly #options: DaemonOptions;
-  readonly #request: (scope: LoopScope) => void;
-  readonly #watchers = new Map<LoopScope, Watcher>();
-  readonly #running: Promise<unknown>[] = [];
-  /** Ends the watching of rules. */
-  #rules: { readonly backend: Backend; readonly stop: AbortController } | undefined;
+  #watcher: Watcher | undefined;
+  /** The back end that is watched, and what ends that. */
+  #watching: { readonly backend: Backend; readonly stop: AbortController; readonly done: Promise<void> } | undefined;
 
-  constructor(options: DaemonOptions, request: (scope: LoopScope) => void) {
+  constructor(keeper: Keeper, options: DaemonOptions) {
+    const { config: { syncInterval: interval }, clock } = options;
+    this.#keeper = keeper;
     this.#options = options;
-    this.#request = request;
-    const { config, signals } = options;
-    if (config.watch) this.#running.push(this.#watch(addressMonitor(desired(config, "present")), signals.stop));
+    this.loop = new Loop({ interval, clock, pass: (request, signal) => this.#pass(request, signal) });
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    if (this.#keeper.about === "addresses") this.#watch(undefined);
+    await this.loop.run(signal);
+    await this.#unwatch();
+  }
+
+  async #pass({ cause, at }: Request, signal: AbortSignal): Promise<Outcome> {
+    const { about } = this.#keeper;
+    const report = await this.#keeper.pass(cause, signal);
+    if (signal.aborted) return { ok: false };
+    for (const observer of this.#options.observers) observer.onPass?.(report, { cause, about, at });
+    const settled = report.items.filter(({ damped }) => !damped);
+    // Drift that no event told of: the watcher hangs, or has lost its place.
+    const isUnseen = cause === "interval" && settled.some(({ before }) => before?.state === "missing");
+    if (isUnseen && this.#watcher?.isListening) this.#watcher.restart();
+    this.#follow(report);
+    return {
+      ok: settled.every(({ after }) => after?.ok || after?.pending),
+      again: report.again,
+      poll: this.#pollPause(report),
+    };
+  }
+
+  /** Milliseconds until somebody has to look, since nobody is told of events; undefined if somebody is. */
+  #pollPause({ ok, duration }: Report): number | undefined {
+    if (!this.#options.config.watch || this.#watcher?.isListening) return undefined;
+    // What failed is tried again at the loop's own pace.
+    return ok ? Math.min(Math.max(POLL_FACTOR * duration, POLL.min), POLL.max) : POLL.max;
   }
 
   /** Watches the rules in the back end that holds them. */
-  follow(backend: Backend): void {
+  #follow({ backend }: Report): void {
+    if (backend === undefined || backend.certainty === "unknown") return;
+    if (this.#watching !== undefined && this.#watching.backend === backend.backend) return;
+    this.#unwatch();
+    this.#watch(backend.backend);
+  }
+
+  #watch(backend: Backend): void {
     const { config, signals } = this.#options;
-    if (!config.watch || !config.setupIptables || (this.#rules !== undefined && this.#rules.backend === backend)) {
+    if (!config.watch) return;
+    const stop = new AbortController();
+    const abort = () => stop.abort();
+    signals.stop.addEventListener("abort", abort);
+    const done = this.#watchIn(backend, stop.signal).finally(() => signals.stop.removeEventListener("abort", abort));
+    this.#watching = { backend, stop, done };
+  }
+
+  async #watchIn(backend: Backend, signal: AbortSignal): Promise<void> {
+    const { desired, config: { commandTimeout }, runner, clock, observers } = this.#options;
+    const isOfAddresses = this.#keeper.about === "addresses";
+    if (!isOfAddresses && backend !== "nft") {
+      // iptables-legacy tells nobody, and which one the plain names drive is unknown.
+      log.v(2)?.info("Losses of rules are noticed by looking", { backend });
       return;
     }
-    this.#rules?.stop.abort();
-    const stop = new AbortController();
-    this.#rules = { backend, stop };
-    signals.stop.addEventListener("abort", () => stop.abort());
-    this.#running.push(this.#watchRules(backend, stop.signal));
-  }
-
-  /** Starts the monitor of a scope anew. */
-  restart(scope: LoopScope): void {
-    this.#watchers.get(scope)?.restart();
-  }
-
-  /** Resolves when all have ended. */
-  async end(): Promise<void> {
-    await Promise.all(this.#running);
-  }
-
-  #watch(monitor: Monitor, signal: AbortSignal): Promise<boolean> {
-    const { runner, clock, observers } = this.#options;
-    const watcher = new Watcher(monitor, {
+    const monitor = isOfAddresses
+      ? addressMonitor(desired)
+      : await findRuleMonitor(runner, { timeout: commandTimeout, signal });
+    if (signal.aborted) return;
+    this.#watcher = new Watcher(monitor, {
       runner,
       clock,
-      onEvent: this.#request,
-      onRestart: (program) => observers.forEach((observer) => observer.onWatcherRestart?.(program)),
+      commandTimeout,
+      onEvent: () => this.loop.request("event"),
+      onWatcher: (event) => observers.forEach((observer) => observer.onWatcher?.(event)),
     });
-    this.#watchers.set(monitor.scope, watcher);
-    return watcher.run(signal);
+    await this.#watcher.run(signal);
   }
 
-  async #watchRules(backend: Backend, signal: AbortSignal): Promise<void> {
-    const { config, keeper, runner, clock } = this.#options;
-    const monitored = backend === "legacy" ? false : this.#watch(ruleMonitor(), signal);
-    // The legacy back end reports no events, and which one the plain names drive is unknown.
-    if (backend === "nft") {
-      if (await monitored) return;
-      log.warning("Losses of rules are noticed by polling: nft is not installed (Debian's package nftables)", {
-        interval: `${POLL_MS / 1000}s`,
-      });
-    }
-    await Promise.all([
-      monitored,
-      pollRules(keeper.rules, backend, {
-        runner,
-        clock,
-        interval: Math.min(POLL_MS, config.syncInterval),
-        timeout: config.commandTimeout,
-        onEvent: () => this.#request("rules"),
-        signal,
-      }),
-    ]);
+  async #unwatch(): Promise<void> {
+    const watching = this.#watching;
+    this.#watcher = undefined;
+    watching?.stop.abort();
+    await watching?.done;
   }
 }

@@ -3,13 +3,8 @@
  *
  * @module
  */
-import { type Clock, monotonicClock } from "../clock.ts";
-
-/** Why a pass is made. */
-export type Cause = "start" | "interval" | "retry" | "event" | "signal";
-
-/** What a pass is about. */
-export type Scope = "all" | "addresses" | "rules";
+import { backoff, type Clock, monotonicClock } from "../clock.ts";
+import type { Cause } from "../reconcile/observer.ts";
 
 /** A pass to make. */
 export interface Request {
@@ -24,6 +19,8 @@ export interface Outcome {
   readonly ok: boolean;
   /** Milliseconds until another pass is needed at the latest. */
   readonly again?: number | undefined;
+  /** Milliseconds until the next look, as long as nobody tells of events. */
+  readonly poll?: number | undefined;
 }
 
 /** Options for {@linkcode Loop}. */
@@ -64,11 +61,11 @@ export class Loop {
     const onAbort = () => this.#wake.resolve();
     signal.addEventListener("abort", onAbort);
     let next: Request = { cause: "start", at: clock.now() };
-    let again = Infinity;
+    let [again, poll] = [Infinity, Infinity];
     let failures = 0;
     let quota = { left: burst, at: clock.now() };
     while (!signal.aborted) {
-      await this.#sleep(this.#pending === undefined ? Math.min(next.at, again) : -Infinity);
+      await this.#sleep(this.#pending === undefined ? Math.min(next.at, again, poll) : -Infinity);
       quota = { left: Math.min(burst, quota.left + (clock.now() - quota.at) / gap), at: clock.now() };
       if (quota.left < 1) await clock.delay((1 - quota.left) * gap, signal);
       if (signal.aborted) break;
@@ -77,7 +74,7 @@ export class Loop {
       const started = clock.now();
       // What is due goes before what is asked for: it looks at more.
       const due = started >= next.at ? next : undefined;
-      const request = due ?? this.#pending ?? (started >= again ? { cause: "retry", at: again } as const : undefined);
+      const request = due ?? this.#pending ?? asked(started, { retry: again, poll });
       this.#pending = undefined;
       this.#wake = Promise.withResolvers();
       if (request === undefined) continue;
@@ -85,16 +82,16 @@ export class Loop {
       if (outcome.ok) {
         failures = 0;
         // An event does not put off what is checked at each interval.
-        if (request.cause !== "event" || next.cause === "retry") {
+        if (!isHint(request.cause) || next.cause === "retry") {
           next = { cause: "interval", at: started + interval };
         }
       } else {
         // Nor do many events make the pauses longer.
-        if (request.cause !== "event" || failures === 0) failures += 1;
+        if (!isHint(request.cause) || failures === 0) failures += 1;
         const at = clock.now() + Math.min(interval, backoff(failures, { first: retry, max: interval }));
         next = { cause: "retry", at: next.cause === "retry" && due === undefined ? Math.min(at, next.at) : at };
       }
-      again = outcome.again === undefined ? Infinity : clock.now() + outcome.again;
+      [again, poll] = [outcome.again, outcome.poll].map((wait) => clock.now() + (wait ?? Infinity)) as [number, number];
     }
     signal.removeEventListener("abort", onAbort);
   }
@@ -110,7 +107,13 @@ export class Loop {
   }
 }
 
-/** The wait after the `attempt`-th failure in a row (from 1): doubling up to `max` milliseconds, less up to half at random. */
-export function backoff(attempt: number, { first, max }: { readonly first: number; readonly max: number }): number {
-  return Math.min(max, first * 2 ** Math.min(attempt - 1, 30)) * (0.5 + Math.random() / 2);
+/** Whether a pass looks only since something may have changed. */
+function isHint(cause: Cause): boolean {
+  return cause === "event" || cause === "poll";
+}
+
+/** The pass that the last one wanted, if it is time. */
+function asked(now: number, times: Readonly<Record<"retry" | "poll", number>>): Request | undefined {
+  const cause = (["retry", "poll"] as const).find((cause) => now >= times[cause]);
+  return cause && { cause, at: times[cause] };
 }

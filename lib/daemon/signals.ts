@@ -8,6 +8,8 @@ export class Signals implements Disposable {
   readonly #onHangUp = () => this.onReload();
 
   constructor() {
+    // Whoever started this program may have had it ignored, which is inherited: then no child could be waited for.
+    Deno.addSignalListener("SIGCHLD", ignore);
     for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, this.#onStop);
     Deno.addSignalListener("SIGHUP", this.#onHangUp);
   }
@@ -23,7 +25,10 @@ export class Signals implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    Deno.removeSignalListener("SIGCHLD", ignore);
     for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.removeSignalListener(signal, this.#onStop);
     Deno.removeSignalListener("SIGHUP", this.#onHangUp);
   }
 }
+
+function ignore(): void {}

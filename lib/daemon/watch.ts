@@ -1,134 +1,161 @@
 /**
- * Kernel events, as a hint to look again: what a monitor prints is never taken for true.
+ * Kernel events, as a hint to look again.
  *
  * @module
  */
-import type { Clock } from "../clock.ts";
-import type { CommandRunner } from "../node/process.ts";
-import type { CommandError } from "../node/command_error.ts";
-import type { Desired } from "../desired/desired.ts";
+import { backoff, type Clock } from "../clock.ts";
 import { getLog } from "../log/mod.ts";
 import { Recurring, repeatText } from "../log/repeat.ts";
-import { backoff, type Scope } from "./loop.ts";
+import type { CommandError } from "../node/command_error.ts";
+import { isListening, type Monitor } from "../node/monitor.ts";
+import { type CommandRunner, linesOf } from "../node/process.ts";
+import type { WatcherEvent } from "../reconcile/observer.ts";
 
 const log = getLog("watch");
 
-/** A monitor needs so long to subscribe after its start; what happens before goes unseen. */
+/** The kernel is asked whether a monitor listens after such pauses, in milliseconds, until it does … */
+const PROOF = { first: 50, max: 5000 } as const;
+/** … or for so long: then it never will. */
+const PROOF_MS = 60_000;
+/** Without anybody to ask, one that listens at once does so by then. */
 const SUBSCRIBED_MS = 500;
-/** A monitor that lived so long was well. */
+/** So many lines at once are a storm, in which a line about ours may be far behind: somebody looks each half second. */
+const STORM = { lines: 100, lookMs: 500 } as const;
+/** A monitor that listened for so long was well. */
 const WELL_MS = 60_000;
-/** Pauses before a monitor is started again, in milliseconds. */
-const RESTART = { first: 100, max: 30_000 };
-
-/** A program that prints a line for each event. */
-export interface Monitor {
-  readonly argv: readonly string[];
-  /** What is to be looked at when it says something. */
-  readonly scope: Exclude<Scope, "all">;
-  /** Whether a line may be about something of ours. */
-  readonly concerns: (line: string) => boolean;
-}
-
-/** `ip monitor`: addresses and links. */
-export function addressMonitor({ link, addresses }: Desired): Monitor {
-  const quoted = (names: readonly string[]) => names.map((name) => name.replaceAll(/[^\w]/g, "\\$&")).join("|");
-  // Whole words, or 10.96.0.2 would be in 10.96.0.20; `eth0@if5:` and `eth0:` are both the link's name.
-  const pattern = new RegExp(
-    `(?<![\\w.:-])(?:(?:${quoted([link.name])})(?![\\w.-])|(?:${quoted(addresses.map(({ ip }) => ip))})(?![\\w.:]))`,
-  );
-  return {
-    argv: ["ip", "-o", "monitor", "address", "link"],
-    scope: "addresses",
-    concerns: (line) => pattern.test(line),
-  };
-}
-
-/** `nft monitor`: rules, chains and tables that went from the tables of ours. */
-export function ruleMonitor(): Monitor {
-  const pattern =
-    /^delete (?:table ip6? (?:raw|filter)\b|(?:chain|rule) ip6? (?:raw|filter) (?:PREROUTING|INPUT|OUTPUT)\b)/;
-  return { argv: ["nft", "monitor", "destroy"], scope: "rules", concerns: (line) => pattern.test(line) };
-}
+/** Pauses before a monitor that listened is started again, in milliseconds. */
+const RESTART = { first: 100, max: 30_000 } as const;
+/** Pauses before one is that never did: its start may have read the whole ruleset of the node. */
+const RETRY = { first: 60_000, max: 3_600_000 } as const;
 
 /** Options for {@linkcode Watcher}. */
 export interface WatcherOptions {
   readonly runner: CommandRunner;
   readonly clock: Clock;
+  /** Longest time of one question to the kernel, in milliseconds. */
+  readonly commandTimeout: number;
   /** Asks for a look. */
-  readonly onEvent: (scope: Monitor["scope"]) => void;
-  /** Called when the monitor has ended and will be started again. */
-  readonly onRestart: (program: string) => void;
+  readonly onEvent: () => void;
+  /** Told what becomes of the monitor. */
+  readonly onWatcher: (event: WatcherEvent) => void;
 }
 
 /** Runs a monitor, and starts it again when it ends. */
 export class Watcher {
   readonly #monitor: Monitor;
   readonly #options: WatcherOptions;
-  #current = new AbortController();
+  readonly #troubles: Recurring;
+  #isListening = false;
+  /** When the last look for the sake of a storm was asked for. */
+  #lookedAt = -Infinity;
+  #life = new AbortController();
 
   constructor(monitor: Monitor, options: WatcherOptions) {
     this.#monitor = monitor;
     this.#options = options;
+    this.#troubles = new Recurring({ now: options.clock.now });
+  }
+
+  /** Whether events are heard now. Until then somebody has to look. */
+  get isListening(): boolean {
+    return this.#isListening;
   }
 
   /** Starts the monitor anew: it did not tell what it should have. */
   restart(): void {
-    this.#current.abort("it told nothing of a loss");
+    this.#life.abort("it told nothing of a loss");
   }
 
-  /**
-   * Watches until the signal aborts.
-   *
-   * @returns False if the monitor is not installed.
-   */
-  async run(signal: AbortSignal): Promise<boolean> {
-    const { clock, onRestart } = this.#options;
-    const [program = ""] = this.#monitor.argv;
-    const deaths = new Recurring({ now: clock.now });
-    const onAbort = () => this.#current.abort();
+  /** Watches until the signal aborts, or the monitor turns out not to be installed. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    const onAbort = () => this.#life.abort();
     signal.addEventListener("abort", onAbort);
-    for (let attempt = 1; !signal.aborted; attempt++) {
-      const started = clock.now();
-      const error = await this.#watch();
+    let failures = 0;
+    while (!signal.aborted) {
+      const { error, listenedMs } = await this.#live();
       if (signal.aborted) break;
-      if (error?.kind === "missing-program") return false;
-      if (clock.now() - started > WELL_MS) attempt = 1;
-      const died = deaths.report(program);
-      if (died !== undefined) {
-        log.warning("A watcher ended and is started again", {
-          command: this.#monitor.argv.join(" "),
-          ended: repeatText(died),
-          ...error && { error },
-        });
-      }
-      onRestart(program);
-      await clock.delay(backoff(attempt, RESTART), signal);
+      failures = listenedMs !== undefined && listenedMs > WELL_MS ? 1 : failures + 1;
+      this.#tell(error, listenedMs !== undefined);
+      if (error?.kind === "missing-program") break;
+      this.#report("restarted");
+      await clock.delay(backoff(failures, listenedMs === undefined ? RETRY : RESTART), signal);
     }
     signal.removeEventListener("abort", onAbort);
-    return true;
   }
 
   /** One life of the monitor. */
-  async #watch(): Promise<CommandError | undefined> {
-    const { runner, clock, onEvent } = this.#options;
-    const { argv, scope, concerns } = this.#monitor;
-    this.#current = new AbortController();
+  async #live(): Promise<{ readonly error: CommandError | undefined; readonly listenedMs: number | undefined }> {
+    const { runner, clock } = this.#options;
+    const life = this.#life = new AbortController();
     const ended = new AbortController();
-    const talk = runner.start(argv, { timeout: Infinity, throttled: true, signal: this.#current.signal });
-    // What was lost while none listened shows in a look.
-    const subscribed = clock.delay(SUBSCRIBED_MS, ended.signal).then(() => ended.signal.aborted || onEvent(scope));
-    let deaf = false;
-    const isNews = (stdout: string, stderr: string) => {
-      // "No buffer space available": events were lost.
-      deaf ||= stderr !== "";
-      return deaf || stdout.endsWith("\n");
-    };
-    for (let news = await talk.say("", isNews); news !== undefined; news = await talk.say("", isNews)) {
-      if (deaf || news.split("\n").some(concerns)) onEvent(scope);
-      deaf = false;
-    }
+    const monitor = runner.start(this.#monitor.argv, { timeout: Infinity, signal: life.signal });
+    const proven = this.#prove(monitor.pid, life, ended.signal);
+    for await (const lines of linesOf(monitor)) this.#read(lines);
     ended.abort();
-    await subscribed;
-    return (await talk.end()).error;
+    const since = await proven;
+    const { error } = await monitor.end();
+    if (this.#isListening) this.#deafen();
+    return { error, listenedMs: since === undefined ? undefined : clock.now() - since };
+  }
+
+  /** Asks for a look, after which others follow as long as nobody listens. */
+  #deafen(): void {
+    this.#isListening = false;
+    this.#report("deaf");
+    this.#options.onEvent();
+  }
+
+  /** However many lines there are, they are one reason to look. */
+  #read(lines: readonly string[]): void {
+    const kinds = new Set(lines.map((line) => this.#monitor.judge(line)));
+    if (kinds.has("lost")) this.#report("lost-events");
+    log.v(4)?.info("Read events", { program: this.#monitor.program, lines: lines.length, kinds: [...kinds].join(",") });
+    const now = this.#options.clock.now();
+    const isStorm = lines.length >= STORM.lines && now - this.#lookedAt >= STORM.lookMs;
+    if (isStorm) this.#lookedAt = now;
+    if (isStorm || kinds.has("ours") || kinds.has("lost") || kinds.has("unknown")) this.#options.onEvent();
+  }
+
+  /** Waits until the monitor listens; gives since when, or undefined if it never did. */
+  async #prove(pid: number | undefined, life: AbortController, ended: AbortSignal): Promise<number | undefined> {
+    if (pid === undefined) return undefined;
+    const { runner, clock, commandTimeout, onEvent } = this.#options;
+    const deadline = clock.now() + PROOF_MS;
+    for (let pause: number = PROOF.first; clock.now() < deadline; pause = Math.min(2 * pause, PROOF.max)) {
+      await clock.delay(pause, ended);
+      if (ended.aborted) return undefined;
+      const answer = await isListening(runner, this.#monitor, pid, { timeout: commandTimeout, signal: ended });
+      if (ended.aborted) return undefined;
+      if (answer === undefined && pause < SUBSCRIBED_MS) continue;
+      if (!(answer ?? this.#monitor.listensAtOnce)) continue;
+      this.#isListening = true;
+      this.#troubles.over("trouble");
+      this.#report("listening");
+      // What was lost while none listened shows in a look.
+      onEvent();
+      return clock.now();
+    }
+    life.abort(`it does not listen after ${PROOF_MS / 1000}s`);
+    return undefined;
+  }
+
+  #tell(error: CommandError | undefined, hasListened: boolean): void {
+    const ended = this.#troubles.report("trouble");
+    if (ended === undefined) return;
+    log.warning(
+      hasListened
+        ? "A watcher ended and is started again"
+        : "Nothing tells of events: looks stand in for them, as often as they cost little",
+      {
+        command: this.#monitor.argv.join(" "),
+        ended: repeatText(ended),
+        ...error && { error },
+      },
+    );
+  }
+
+  #report(kind: WatcherEvent["kind"]): void {
+    this.#options.onWatcher({ program: this.#monitor.program, kind });
   }
 }

@@ -1,4 +1,5 @@
-import type { Config, IpAddress, Scope } from "../config/config.ts";
+import type { Config } from "../config/config.ts";
+import type { AddressScope, IpAddress } from "../ip.ts";
 import { type Rule, rules } from "./rules.ts";
 
 /** The interface that carries the addresses. */
@@ -11,7 +12,7 @@ export interface Link {
 export interface Address extends IpAddress {
   readonly kind: "address";
   readonly link: string;
-  readonly scope: "auto" | Scope;
+  readonly scope: "auto" | AddressScope;
 }
 
 /** One thing that this program keeps in, or removes from, the kernel. */

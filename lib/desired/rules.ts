@@ -1,4 +1,4 @@
-import type { IpAddress } from "../config/config.ts";
+import type { IpAddress } from "../ip.ts";
 
 /** Tables and built-in chains that hold rules of this program. */
 export const CHAINS = { raw: ["PREROUTING", "OUTPUT"], filter: ["INPUT", "OUTPUT"] } as const;

@@ -11,8 +11,7 @@ export interface CallSite {
 export const UNKNOWN_CALL_SITE: CallSite = { file: "???", directory: "", line: 1 };
 
 /** Any function, as a mark on the stack. */
-// deno-lint-ignore no-explicit-any
-export type StackMark = (...args: any[]) => unknown;
+export type StackMark = (...args: never[]) => unknown;
 
 /** Frames of a `--log_backtrace_at` stack trace. */
 const BACKTRACE_FRAMES = 50;

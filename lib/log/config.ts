@@ -3,14 +3,19 @@ export const SEVERITIES = ["INFO", "WARNING", "ERROR", "FATAL"] as const;
 /** One of {@linkcode SEVERITIES}. */
 export type Severity = typeof SEVERITIES[number];
 
-/** One `pattern=N` of `--vmodule`: the level of the modules whose file name matches a glob. */
+/** The number of a severity. */
+export function rankOf(severity: Severity): number {
+  return SEVERITIES.indexOf(severity);
+}
+
+/** One `glob=N` of `--vmodule`: the level of the modules whose name matches a glob. */
 export interface ModuleVerbosity {
-  /** A glob (`*`, `?`, `[…]`) over the module's file name without `.ts`. */
-  readonly pattern: string;
+  /** Matches the module's file name without `.ts`. */
+  readonly module: RegExp;
   readonly level: number;
 }
 
-/** What the logging flags say; see the "Log lines" section of the README. */
+/** What the logging flags say; see docs/flags.md. */
 export interface LogConfig {
   /** `-v`: records of a higher level are dropped. */
   readonly verbosity: number;
@@ -20,6 +25,9 @@ export interface LogConfig {
   readonly toStderr: boolean;
   readonly alsoToStderr: boolean;
   readonly stderrThreshold: Severity;
+  readonly alsoToStderrThreshold: Severity;
+  /** Whether `stderrThreshold` is without effect on {@linkcode LogConfig.toStderr}. */
+  readonly legacyThreshold: boolean;
   /** `--log_dir`; undefined: the temporary directory. */
   readonly dir: string | undefined;
   /** `--log_file`; undefined: one file per severity in {@linkcode LogConfig.dir}. */

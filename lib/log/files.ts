@@ -1,19 +1,16 @@
-import { type LogConfig, SEVERITIES, type Severity } from "./config.ts";
+import { type LogConfig, rankOf, SEVERITIES, type Severity } from "./config.ts";
 import { LogFile, type LogFileOptions } from "./log_file.ts";
-import { directoryFault, directoryPlace, fixedPlace, type Place } from "./place.ts";
-
-/** Says something about the log itself, on standard error. */
-export type Say = (
-  level: "info" | "warning" | "error",
-  message: string,
-  properties: Readonly<Record<string, unknown>>,
-) => void;
+import { directoryGuard, directoryPlace, fixedPlace, type Place } from "./place.ts";
+import type { Line } from "./queue.ts";
+import { localTime } from "./time.ts";
 
 /** What the names and headers of log files tell about the process. */
 export interface FileHost {
   readonly program: string;
   readonly version: string;
   readonly pid: number;
+  /** Gives milliseconds since the Unix epoch. @default Date.now */
+  readonly now?: () => number;
   /** Where files go without `--log_dir`. @default {"/tmp"} */
   readonly tempDir?: string;
   /** @default Deno.hostname */
@@ -22,105 +19,92 @@ export interface FileHost {
   readonly uid?: () => number | null;
 }
 
+/** A log, and what is in it. */
+interface Log {
+  readonly file: LogFile;
+  readonly takes: (severity: Severity) => boolean;
+}
+
 /**
  * The log files: the one of `--log_file`, or one for each severity in `--log_dir`. Each is opened when the first record
  * for it comes.
  */
 export class LogFiles {
-  readonly #isSingle: boolean;
-  readonly #logs: ReadonlyMap<Severity, LogFile>;
-  /** How many files cannot be written. They mostly fail together, which is said once. */
-  #failing = 0;
+  readonly #logs: readonly Log[];
+  readonly #refuse: (line: Line) => void;
 
-  constructor(config: LogConfig, host: FileHost & { readonly clock: { now(): number } }, say: Say) {
-    const hostname = permitted(host.hostname ?? Deno.hostname) ?? "unknownhost";
+  /** @param refuse Takes the lines that a file could not. */
+  constructor(config: LogConfig, host: FileHost, refuse: (line: Line) => void) {
+    this.#refuse = refuse;
+    const hostname = known(host.hostname ?? Deno.hostname) ?? "unknownhost";
     const options: LogFileOptions = {
       maxSize: config.fileMaxSize,
       header: config.skipLogHeaders || config.format === "json" ? () => "" : (now) => header(now, hostname, host),
-      now: () => host.clock.now(),
-      onFailure: (file, error) => {
-        if (++this.#failing === 1) say("error", "Cannot write log file, logging to standard error", { error, file });
-      },
-      onRecovery: (file) => {
-        if (--this.#failing === 0) say("info", "Log file can be written again", { file });
-      },
-      onRotationFailure: (file, error) => say("error", "Cannot rotate log file, it grows on", { error, file }),
+      now: host.now ?? Date.now,
+      failing: new Set(),
     };
-    const { file } = config;
-    this.#isSingle = config.oneOutput || file !== undefined;
-    if (file !== undefined) {
-      const [place] = checked([fixedPlace(file)], parentOf(file), say);
-      const log = new LogFile(place!, options);
-      this.#logs = new Map(SEVERITIES.map((severity) => [severity, log]));
+    if (config.file !== undefined) {
+      const place = fixedPlace(config.file);
+      // Deno shows /dev only to those who have all permissions.
+      const guardedPlace = config.file.startsWith("/dev/")
+        ? place
+        : guarded(place, directoryGuard(parentOf(config.file)));
+      this.#logs = [{ file: new LogFile(guardedPlace, options), takes: () => true }];
     } else {
       const directory = config.dir ?? host.tempDir ?? "/tmp";
-      const places = checked(directoryPlaces(directory, host, hostname, say), directory, say);
-      this.#logs = new Map(SEVERITIES.map((severity, i) => [severity, new LogFile(places[i]!, options)]));
+      const guard = directoryGuard(directory);
+      this.#logs = SEVERITIES.map((severity, rank) => ({
+        file: new LogFile(guarded(severityPlace(severity, directory, hostname, host), guard), options),
+        takes: (other) => config.oneOutput ? other === severity : rankOf(other) >= rank,
+      }));
     }
   }
 
-  /** Writes a record's line to each file that it belongs to; false if one of them could not take it. */
-  write(severity: Severity, line: string): boolean {
-    const severities = this.#isSingle ? [severity] : SEVERITIES.slice(0, SEVERITIES.indexOf(severity) + 1);
-    // Each is tried, whatever became of the others.
-    const results = severities.map((each) => this.#logs.get(each)!.write(line));
-    return results.every(Boolean);
+  /** Writes lines to each file that they belong to; gives how many there were, since `refuse` has those that failed. */
+  async write(lines: readonly Line[]): Promise<number> {
+    const refused = new Set<Line>();
+    for (const { file, takes } of this.#logs) {
+      // Each is tried, whatever became of the others.
+      const mine = lines.filter(({ severity }) => takes(severity));
+      const written = await file.write(mine.map(({ text }) => text));
+      for (const line of mine.slice(written)) refused.add(line);
+    }
+    for (const line of lines) if (refused.has(line)) this.#refuse(line);
+    return lines.length;
   }
 
   /** Closes the files. */
   close(): void {
-    for (const log of this.#logs.values()) log.close();
+    for (const { file } of this.#logs) file.close();
   }
 }
 
-/** Where the files of each severity are, in the order of {@linkcode SEVERITIES}. */
-function directoryPlaces(directory: string, host: FileHost, hostname: string, say: Say): readonly Place[] {
-  const sayLinkFailure = once((file: string, error: unknown) =>
-    say("warning", "Cannot make the symbolic link to the log file", { error, file })
-  );
-  const process = [host.program, hostname.replace(/\..*/, ""), userName(host.uid ?? Deno.uid)]
+/** The same place, in a directory that is looked at before a file in it is opened. */
+function guarded(place: Place, guard: () => Promise<void>): Place {
+  return async (now, isFull) => {
+    await guard();
+    return await place(now, isFull);
+  };
+}
+
+function severityPlace(severity: Severity, directory: string, hostname: string, host: FileHost): Place {
+  const uid = known(host.uid ?? Deno.uid);
+  // A name other than root's would take the right to read the list of users.
+  const process = [host.program, hostname.replace(/\..*/, ""), uid === 0 ? "root" : String(uid ?? "unknownuser")]
     .map((part) => part.replaceAll(/[^\w.-]/g, "_")).join(".");
-  return SEVERITIES.map((severity) => {
-    const names = {
-      before: `${process}.log.${severity}.`,
-      after: `.${host.pid}`,
-      link: `${host.program}.${severity}`,
-    };
-    return directoryPlace(directory, names, sayLinkFailure);
-  });
+  const link = `${directory}/${host.program}.${severity}`;
+  return directoryPlace(link, `${directory}/${process}.log.${severity}.`, `.${host.pid}`);
 }
 
-/** The same places, in a directory that is looked at before a file in it is opened. */
-function checked(places: readonly Place[], directory: string, say: Say): readonly Place[] {
-  const sayFault = once((fault: string) => say("warning", "The log directory is not safe", { directory, fault }));
-  return places.map((place) => ({
-    ...place,
-    open(now) {
-      const fault = directoryFault(directory);
-      if (fault !== undefined) sayFault(fault);
-      return place.open(now);
-    },
-  }));
-}
-
-function header(now: Date, hostname: string, { program, version }: FileHost): string {
-  const two = (n: number) => String(n).padStart(2, "0");
-  const date = `${now.getFullYear()}/${two(now.getMonth() + 1)}/${two(now.getDate())}`;
-  const time = `${two(now.getHours())}:${two(now.getMinutes())}:${two(now.getSeconds())}`;
-  return `Log file created at: ${date} ${time}\n` +
+function header(now: number, hostname: string, { program, version }: FileHost): string {
+  return `Log file created at: ${localTime(now).slice(0, 19).replaceAll("-", "/").replace("T", " ")}\n` +
     `Running on machine: ${hostname}\n` +
     `Binary: ${program} ${version}\n` +
     `Log line format: [IWEF]mmdd hh:mm:ss.uuuuuu pid file:line] msg\n`;
 }
 
-/** `root`, or the number of any other user: a name would take the right to read the list of users. */
-function userName(getUid: () => number | null): string {
-  const uid = permitted(getUid);
-  return uid === 0 ? "root" : String(uid ?? "unknownuser");
-}
-
 /** Without the permission to know something, the log is written all the same. */
-function permitted<T>(get: () => T): T | undefined {
+function known<T>(get: () => T): T | undefined {
   try {
     return get();
   } catch (error) {
@@ -132,12 +116,4 @@ function permitted<T>(get: () => T): T | undefined {
 function parentOf(path: string): string {
   const slash = path.lastIndexOf("/");
   return slash < 0 ? "." : path.slice(0, slash) || "/";
-}
-
-function once<A extends readonly unknown[]>(act: (...args: A) => void): (...args: A) => void {
-  let isDone = false;
-  return (...args) => {
-    if (!isDone) act(...args);
-    isDone = true;
-  };
 }

@@ -1,25 +1,23 @@
+import { getLog } from "./logger.ts";
 import { isSameFile, lstat, type OpenFile } from "./open.ts";
 import type { Place } from "./place.ts";
+import { writeLines, type Written } from "./write.ts";
 
 /** How long what failed is left alone before it is tried again. */
 const RETRY_MS = 60_000;
 /** How often it is looked whether the file is still where it was. */
 const CHECK_MS = 1000;
 
-/** What the files of a log are like, and who is told of their troubles. */
+/** What the files of all logs have in common. */
 export interface LogFileOptions {
   /** Bytes at which the next file is begun; 0: no limit. */
   readonly maxSize: number;
   /** What a file begins with each time that it is opened. */
-  readonly header: (now: Date) => string;
+  readonly header: (now: number) => string;
   /** Milliseconds since the Unix epoch. */
   readonly now: () => number;
-  /** Called when the file can no longer be written, or opened: then `error` names it. */
-  readonly onFailure: (file: string | undefined, error: unknown) => void;
-  /** Called when it can again. */
-  readonly onRecovery: (file: string) => void;
-  /** Called when a full file cannot be put aside, so that it grows on. */
-  readonly onRotationFailure: (file: string, error: unknown) => void;
+  /** The logs that cannot be written. They mostly fail together, which is said once. */
+  readonly failing: Set<LogFile>;
 }
 
 /** A file that is being written. */
@@ -29,10 +27,11 @@ interface Current extends OpenFile {
   pending: string;
 }
 
+const log = getLog("files");
+
 /**
- * One log and its files. Lines are not held back: each is with the kernel when `write` returns, so that no way to die
- * loses one, and there is no timer. A file that was renamed or removed is noticed within a second of writing, and opened
- * anew; one that fails is said once, and tried again a minute later.
+ * One log and its files. A file that was renamed or removed is noticed within a second of writing, and opened anew; one that
+ * fails is said once, and tried again a minute later. There is one call of `write` at a time.
  */
 export class LogFile {
   readonly #place: Place;
@@ -48,24 +47,18 @@ export class LogFile {
     this.#options = options;
   }
 
-  /** Appends one line, its newline included; false if it could not be written whole. */
-  write(line: string): boolean {
+  /** Appends lines; gives how many of them were written whole, from the first on. */
+  async write(lines: readonly string[]): Promise<number> {
     const now = this.#options.now();
-    if (this.#failedAt !== undefined && !isPast(this.#failedAt, RETRY_MS, now)) return false;
-    const bytes = new TextEncoder().encode(line);
-    try {
-      append(this.#currentFor(bytes.length, now), bytes);
-    } catch (error) {
+    if (!isPast(this.#failedAt, RETRY_MS, now)) return 0;
+    for (let count = 0; count < lines.length;) {
+      const { whole, error } = await this.#writeSome(lines.slice(count), now);
+      count += whole;
+      this.#judge(error, now);
       // Whatever is wrong with a file, the job goes on, and so does its log, on standard error.
-      if (this.#failedAt === undefined) this.#options.onFailure(this.#current?.path, error);
-      this.#failedAt = now;
-      return false;
+      if (error !== undefined) return count;
     }
-    if (this.#failedAt !== undefined) {
-      this.#failedAt = undefined;
-      this.#options.onRecovery(this.#current!.path);
-    }
-    return true;
+    return lines.length;
   }
 
   /** Closes the file. */
@@ -74,75 +67,79 @@ export class LogFile {
     this.#current = undefined;
   }
 
-  /** The file for the next `length` bytes. */
-  #currentFor(length: number, now: number): Current {
-    if (this.#current !== undefined && isPast(this.#checkedAt, CHECK_MS, now)) this.#check(this.#current, now);
-    if (this.#current === undefined) {
-      this.#checkedAt = now;
-      this.#current = this.#begin(this.#place.open(new Date(now)), now);
+  #judge(error: unknown, now: number): void {
+    const { failing } = this.#options;
+    const file = this.#current?.path;
+    if (error !== undefined && failing.size === 0) {
+      log.error("Cannot write log file, logging to standard error", { error, file });
     }
-    if (this.#isFull(this.#current, length)) this.#rotate(this.#current, now);
+    if (error !== undefined) failing.add(this);
+    else if (failing.delete(this) && failing.size === 0) log.info("Log file can be written again", { file });
+    this.#failedAt = error === undefined ? undefined : now;
+  }
+
+  /** Writes the lines that the file has room for, at least one. */
+  async #writeSome(lines: readonly string[], now: number): Promise<Pick<Written, "whole" | "error">> {
+    try {
+      const current = await this.#currentFor(lines[0]!, now);
+      // A line longer than the limit is in a file of its own, and one that cannot be rotated grows on.
+      const count = Math.max(1, this.#fitting(current, lines));
+      const written = await writeLines(current.file, current.pending, lines.slice(0, count));
+      current.size += written.length;
+      // What was cut off is written to standard error; here, the next line begins on a line of its own.
+      if (written.length > 0) current.pending = written.torn ? "\n" : "";
+      return written;
+    } catch (error) {
+      return { whole: 0, error };
+    }
+  }
+
+  /** The file for the next line. */
+  async #currentFor(line: string, now: number): Promise<Current> {
+    if (this.#current?.info !== undefined && isPast(this.#checkedAt, CHECK_MS, now)) {
+      const info = await lstat(this.#current.path);
+      this.#checkedAt = now;
+      // Others may have truncated it, or appended to it.
+      if (isSameFile(info, this.#current.info)) this.#current.size = info!.size;
+      else this.close();
+    }
+    this.#current ??= this.#begin(await this.#place(now, false), now);
+    if (this.#current.size > 0 && this.#fitting(this.#current, [line]) === 0) await this.#rotate(this.#current, now);
     return this.#current;
   }
 
-  #check(current: Current, now: number): void {
-    this.#checkedAt = now;
-    const info = lstat(current.path);
-    if (info !== undefined && isSameFile(info, current.info)) {
-      // Others may have truncated it, or appended to it.
-      current.size = info.size;
-    } else {
-      this.close();
-    }
-  }
-
-  #isFull(current: Current, length: number): boolean {
-    const { maxSize } = this.#options;
-    // A line longer than the limit is written to a file of its own.
-    return maxSize > 0 && current.size > 0 && current.size + current.pending.length + length > maxSize;
-  }
-
-  #rotate(current: Current, now: number): void {
-    if (this.#rotationFailedAt !== undefined && !isPast(this.#rotationFailedAt, RETRY_MS, now)) return;
+  async #rotate(current: Current, now: number): Promise<void> {
+    if (!isPast(this.#rotationFailedAt, RETRY_MS, now)) return;
     try {
       // Another file may be at its path by now, which is not ours to rename.
-      const isThere = isSameFile(lstat(current.path), current.info);
-      const date = new Date(now);
-      const next = isThere ? this.#place.next(date) : this.#place.open(date);
+      const isThere = isSameFile(await lstat(current.path), current.info);
+      const next = await this.#place(now, isThere);
       this.close();
       this.#current = this.#begin(next, now);
-      this.#checkedAt = now;
       this.#rotationFailedAt = undefined;
     } catch (error) {
-      if (this.#rotationFailedAt === undefined) this.#options.onRotationFailure(current.path, error);
+      if (this.#rotationFailedAt === undefined) {
+        log.error("Cannot rotate log file, it grows on", { error, file: current.path });
+      }
       this.#rotationFailedAt = now;
     }
   }
 
   #begin(open: OpenFile, now: number): Current {
-    return { ...open, size: open.info.size, pending: this.#options.header(new Date(now)) };
+    this.#checkedAt = now;
+    return { ...open, size: open.info?.size ?? 0, pending: this.#options.header(now) };
   }
-}
 
-function append(current: Current, bytes: Uint8Array): void {
-  const before = new TextEncoder().encode(current.pending);
-  const all = new Uint8Array(before.length + bytes.length);
-  all.set(before);
-  all.set(bytes, before.length);
-  let written = 0;
-  try {
-    while (written < all.length) written += current.file.writeSync(all.subarray(written));
-    current.pending = "";
-  } catch (error) {
-    // What was cut off is written to standard error; here, the next line begins on a line of its own.
-    if (written > 0) current.pending = "\n";
-    throw error;
-  } finally {
-    current.size += written;
+  /** How many of the lines the file has room for. */
+  #fitting({ info, size, pending }: Current, lines: readonly string[]): number {
+    const { maxSize } = this.#options;
+    let room = maxSize - size - pending.length;
+    const over = lines.findIndex((line) => (room -= new TextEncoder().encode(line).length) < 0);
+    return maxSize === 0 || info === undefined || over < 0 ? lines.length : over;
   }
 }
 
 /** Whether `span` has passed since `start`; true, too, when the clock was set back. */
-function isPast(start: number, span: number, now: number): boolean {
-  return now - start >= span || now < start;
+function isPast(start: number | undefined, span: number, now: number): boolean {
+  return start === undefined || now - start >= span || now < start;
 }

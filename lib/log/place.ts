@@ -1,85 +1,72 @@
+import { getLog } from "./logger.ts";
 import { createLogFile, lstat, type OpenFile, openLogFile } from "./open.ts";
+import { localTime } from "./time.ts";
 
-/** Where the files of one log are, one after the other. Each method throws what the file system has against it. */
-export interface Place {
-  /** Opens the file to write to at first, or after the one before is gone. */
-  open(now: Date): OpenFile;
-  /** Opens the file to write to after the one that is there, which is full. */
-  next(now: Date): OpenFile;
-}
+/**
+ * Where the files of one log are, one after the other: opens the file to write to at first, after the one before is gone, or
+ * after it is full; rejects with what the file system has against it.
+ *
+ * @param now Milliseconds since the Unix epoch.
+ */
+export type Place = (now: number, isFull: boolean) => Promise<OpenFile>;
+
+const log = getLog("files");
 
 /** `--log_file`: always the same path; a full file is renamed aside. */
 export function fixedPlace(path: string): Place {
-  return {
-    open: () => openLogFile(path),
-    next(now) {
-      Deno.renameSync(path, unused(`${path}.${stamp(now)}`));
-      return openLogFile(path);
-    },
+  return async (now, isFull) => {
+    if (isFull) await Deno.rename(path, await unused(`${path}.${stamp(now)}`));
+    return await openLogFile(path);
   };
-}
-
-/** How the files of a {@linkcode directoryPlace} are called. */
-export interface FileNames {
-  /** What comes before the time in a file's name. */
-  readonly before: string;
-  /** What comes after it. */
-  readonly after: string;
-  /** The symbolic link to the latest file, in the same directory. */
-  readonly link: string;
 }
 
 /**
  * `--log_dir`: each file is a new one, with the time in its name.
  *
- * @param onLinkFailure Is told why the link could not be made; the log does not need it.
+ * @param link The path of the symbolic link to the latest file, in the same directory.
+ * @param before The path of a file up to the time in it.
+ * @param after What comes after the time.
  */
-export function directoryPlace(
-  directory: string,
-  names: FileNames,
-  onLinkFailure: (path: string, error: unknown) => void,
-): Place {
-  const link = `${directory}/${names.link}`;
-  const open = (now: Date): OpenFile => {
-    const opened = createUnused(`${directory}/${names.before}${stamp(now)}${names.after}`);
+export function directoryPlace(link: string, before: string, after: string): Place {
+  return async (now) => {
+    const opened = await createUnused(`${before}${stamp(now)}${after}`);
     try {
-      pointTo(link, opened.path.slice(directory.length + 1));
+      await pointTo(link, opened.path.replace(/.*\//s, ""));
     } catch (error) {
-      onLinkFailure(link, error);
+      log.warning("Cannot make the symbolic link to the log file", { error, file: link });
     }
     return opened;
   };
-  return { open, next: open };
 }
 
-/**
- * What is unsafe about a directory for logs, if something is.
- *
- * @throws {TypeError} if it is no place for logs at all.
- */
-export function directoryFault(directory: string): string | undefined {
-  const info = lstat(directory);
-  // /tmp/logs may be a link that a user planted to have files made elsewhere; those of the machine itself are root's.
-  if (info?.isSymlink && info.uid !== 0) throw new TypeError(`"${directory}" is a symbolic link of user ${info.uid}`);
-  const { mode, isDirectory } = info?.isSymlink ? Deno.statSync(directory) : info ?? { mode: 0, isDirectory: false };
-  const isOpenToAll = isDirectory && ((mode ?? 0) & 0o1002) === 0o002;
-  return isOpenToAll ? "every user can rename and remove the files in it" : undefined;
+/** Makes what looks whether a directory is safe to have logs in, says so once if it is not, and throws if it is no place for them. */
+export function directoryGuard(directory: string): () => Promise<void> {
+  let isSaid = false;
+  return async () => {
+    const info = await lstat(directory);
+    // /tmp/logs may be a link that a user planted to have files made elsewhere; those of the machine itself are root's.
+    if (info?.isSymlink && info.uid !== 0) throw new TypeError(`"${directory}" is a symbolic link of user ${info.uid}`);
+    const target = info?.isSymlink ? await Deno.stat(directory) : info;
+    if (isSaid || !target?.isDirectory || ((target.mode ?? 0) & 0o1002) !== 0o002) return;
+    isSaid = true;
+    const fault = "every user can rename and remove the files in it";
+    log.warning("The log directory is not safe", { directory, fault });
+  };
 }
 
-function createUnused(path: string): OpenFile {
+async function createUnused(path: string): Promise<OpenFile> {
   for (let n = 0;; n++) {
     try {
-      return createLogFile(numbered(path, n));
+      return await createLogFile(numbered(path, n));
     } catch (error) {
       if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
     }
   }
 }
 
-function unused(path: string): string {
+async function unused(path: string): Promise<string> {
   for (let n = 0;; n++) {
-    const candidate = numbered(path, n);
-    if (lstat(candidate) === undefined) return candidate;
+    if (await lstat(numbered(path, n)) === undefined) return numbered(path, n);
   }
 }
 
@@ -89,22 +76,20 @@ function numbered(path: string, n: number): string {
 }
 
 /** Makes `link` point to `target`, in one step, whatever it pointed to before. */
-function pointTo(link: string, target: string): void {
-  const before = lstat(link);
+async function pointTo(link: string, target: string): Promise<void> {
+  const before = await lstat(link);
   if (before !== undefined && !before.isSymlink) throw new TypeError(`"${link}" is no symbolic link`);
   const fresh = `${link}.${crypto.randomUUID()}`;
-  Deno.symlinkSync(target, fresh);
+  await Deno.symlink(target, fresh);
   try {
-    Deno.renameSync(fresh, link);
+    await Deno.rename(fresh, link);
   } catch (error) {
-    Deno.removeSync(fresh);
+    await Deno.remove(fresh);
     throw error;
   }
 }
 
 /** `YYYYMMDD-HHMMSS`, local time. */
-function stamp(date: Date): string {
-  const two = (n: number) => String(n).padStart(2, "0");
-  return `${date.getFullYear()}${two(date.getMonth() + 1)}${two(date.getDate())}-` +
-    `${two(date.getHours())}${two(date.getMinutes())}${two(date.getSeconds())}`;
+function stamp(now: number): string {
+  return localTime(now).slice(0, 19).replaceAll(/[-:]/g, "").replace("T", "-");
 }

@@ -6,15 +6,10 @@ export interface Repeat {
   readonly since: number;
 }
 
-/** Options of {@linkcode Recurring}. */
-export interface RecurringOptions {
-  /** A clock that only goes forward, in milliseconds. @default performance.now */
-  readonly now?: () => number;
-  /** Milliseconds until the first reminder; each next one is twice as far away. @default {60_000} */
-  readonly firstReminder?: number;
-  /** The longest time between two reminders, in milliseconds. @default {3_600_000} */
-  readonly maxReminder?: number;
-}
+/** Milliseconds until the first reminder; each next one is twice as far away. */
+const FIRST_REMINDER_MS = 60_000;
+/** The longest time between two reminders. */
+const MAX_REMINDER_MS = 3_600_000;
 
 interface Trouble {
   readonly startedAt: number;
@@ -43,15 +38,11 @@ interface Trouble {
  */
 export class Recurring {
   readonly #now: () => number;
-  readonly #firstReminder: number;
-  readonly #maxReminder: number;
   readonly #troubles = new Map<string, Trouble>();
 
-  constructor(options: RecurringOptions = {}) {
-    const { now = () => performance.now(), firstReminder = 60_000, maxReminder = 3_600_000 } = options;
+  /** @param options `now` is a clock that only goes forward, in milliseconds. */
+  constructor({ now }: { readonly now: () => number }) {
     this.#now = now;
-    this.#firstReminder = firstReminder;
-    this.#maxReminder = maxReminder;
   }
 
   /** Counts the trouble `key` once more; what to say of it, or undefined when nothing is to be said now. */
@@ -59,13 +50,13 @@ export class Recurring {
     const now = this.#now();
     const before = this.#troubles.get(key);
     const { startedAt, times, nextAt, spacing } = before ??
-      { startedAt: now, times: 0, nextAt: now, spacing: this.#firstReminder };
+      { startedAt: now, times: 0, nextAt: now, spacing: FIRST_REMINDER_MS };
     const isDue = now >= nextAt;
     this.#troubles.set(key, {
       startedAt,
       times: times + 1,
       nextAt: isDue ? now + spacing : nextAt,
-      spacing: isDue ? Math.min(2 * spacing, this.#maxReminder) : spacing,
+      spacing: isDue ? Math.min(2 * spacing, MAX_REMINDER_MS) : spacing,
     });
     return isDue ? { times: times + 1, since: now - startedAt } : undefined;
   }
@@ -75,11 +66,6 @@ export class Recurring {
     const trouble = this.#troubles.get(key);
     this.#troubles.delete(key);
     return trouble && { times: trouble.times, since: this.#now() - trouble.startedAt };
-  }
-
-  /** The keys of the troubles that are not over. */
-  keys(): readonly string[] {
-    return [...this.#troubles.keys()];
   }
 }
 

@@ -3,59 +3,100 @@
  *
  * @module
  */
+import type { Desired } from "../desired/desired.ts";
+import { type Backend, iptablesProgram } from "./iptables.ts";
+import { END, linesOf } from "./iptables_language.ts";
+import { legacyTables, savedLook } from "./iptables_save.ts";
 import { type CommandOptions, type CommandResult, type CommandRunner, runCommand } from "./process.ts";
-import { type Backend, iptablesProgram, judgeSaved } from "./iptables.ts";
-import type { Rule } from "../desired/rules.ts";
 
-/** Chains that the kubelet makes in the back end that it uses; as kubernetes-sigs/iptables-wrappers v3 looks for them. */
-const HINT = /^:(?:KUBE-IPTABLES-HINT|KUBE-KUBELET-CANARY)/m;
+/** Chains that the kubelet makes in the back end that it uses, as kubernetes-sigs/iptables-wrappers v3 looks for them. */
+const HINTS = ["KUBE-KUBELET-CANARY", "KUBE-IPTABLES-HINT"] as const;
+const FAMILIES = [4, 6] as const;
 
-/** What {@linkcode detectBackend} found. */
-export interface Detected {
-  /** Undefined: only the plain command names are installed, which then drive the only back end there is. */
+/**
+ * What was found of the back end that the node uses. `guessed`: no kubelet has left its mark, so that it may still turn out to
+ * be another one. A back end that is undefined: only the plain command names are installed, which drive the only one there is.
+ */
+export interface FoundBackend {
+  readonly certainty: "guessed" | "certain";
   readonly backend: Backend;
-  /** The kubelet left its mark, so this will not change. */
-  readonly certain: boolean;
 }
 
-/** Finds the back end that the node uses. Creates no table, and takes no lock. */
-export async function detectBackend(runner: CommandRunner, options: CommandOptions): Promise<Detected> {
-  const mangle = (backend: "nft" | "legacy") =>
-    Promise.all(([4, 6] as const).map((family) => list(runner, family, backend, "mangle", options)));
-  const [nft, legacy] = await Promise.all([mangle("nft"), mangle("legacy")]);
-  const hints = ({ stdout }: CommandResult) => HINT.test(stdout);
-  if (nft.some(hints)) return { backend: "nft", certain: true };
-  if (legacy.some(hints)) return { backend: "legacy", certain: true };
-  const isMissing = ({ error }: CommandResult) => error?.kind === "missing-program";
-  return { backend: !nft.every(isMissing) ? "nft" : !legacy.every(isMissing) ? "legacy" : undefined, certain: false };
+/** What is known of the back end that the node uses. */
+export type BackendState = { readonly certainty: "unknown" } | FoundBackend;
+
+/**
+ * Finds the back end that the node uses. Creates no table, takes no lock, and reads no more than one table that may hold the
+ * mark, however many rules the others hold.
+ */
+export async function detectBackend(runner: CommandRunner, options: CommandOptions): Promise<FoundBackend> {
+  const nft = await Promise.all(
+    FAMILIES.flatMap((family) => HINTS.map((hint) => findNftHint(runner, family, hint, options))),
+  );
+  if (nft.some(({ found }) => found)) return { certainty: "certain", backend: "nft" };
+  const legacy = await Promise.all(FAMILIES.map((family) => findLegacyHint(runner, family, options)));
+  if (legacy.some(Boolean)) return { certainty: "certain", backend: "legacy" };
+  const isInstalled = !nft.every(({ result }) => isMissing(result));
+  return { certainty: "guessed", backend: isInstalled ? "nft" : await otherThanNft(runner, options) };
 }
 
 /**
- * Whether rules of ours stand in a back end that is not used: an earlier run left them there. Creates no table, and takes no
+ * The back end that is not used, if rules of ours stand in it: an earlier run left them there. Creates no table, and takes no
  * lock.
+ *
+ * @param used The back end that is used.
  */
-export async function hasStrayRules(
-  runner: CommandRunner,
-  rules: readonly Rule[],
-  backend: "nft" | "legacy",
-  options: CommandOptions,
-): Promise<boolean> {
-  const looks = Map.groupBy(rules, ({ family, table }) => `${family} ${table}`).values().map(async (own) => {
-    const { family, table } = own[0]!;
-    const { stdout } = await list(runner, family, backend, table, options);
-    return judgeSaved(own, stdout).some(({ state }) => state !== "missing");
-  });
-  return (await Promise.all(looks)).some(Boolean);
+export async function findStrays(
+  { rules }: Desired,
+  used: Backend,
+  { runner, commandTimeout: timeout, signal }: {
+    readonly runner: CommandRunner;
+    readonly commandTimeout: number;
+    readonly signal?: AbortSignal | undefined;
+  },
+): Promise<Backend> {
+  if (rules.length === 0 || used === undefined || signal?.aborted) return undefined;
+  const backend = used === "nft" ? "legacy" : "nft";
+  const looks = [...Map.groupBy(rules, ({ family }) => family).values()].map((own) =>
+    savedLook(runner, own, { backend, timeout, signal })
+  );
+  const findings = (await Promise.all(looks)).flatMap(({ findings }) => findings);
+  return findings.some(({ state }) => state !== "missing") ? backend : undefined;
 }
 
-/** Lists one table, or with the legacy back end all that there are: naming one there would make the kernel create it. */
-function list(
+async function findNftHint(
   runner: CommandRunner,
   family: 4 | 6,
-  backend: "nft" | "legacy",
-  table: string,
+  hint: string,
   options: CommandOptions,
-): Promise<CommandResult> {
-  const program = iptablesProgram("save", family, backend);
-  return runCommand(runner, backend === "nft" ? [program, "-t", table] : [program], options);
+): Promise<{ readonly found: boolean; readonly result: CommandResult }> {
+  // `iptables-nft-save -t mangle` would read all chains of all tables, and start over when somebody changes one.
+  const process = runner.start(restore(family, "nft"), options);
+  const question = `*mangle\n-S ${hint}\nCOMMIT\n${END}\n`;
+  const answer = await process.say(question, ({ stdout }) => stdout.endsWith(`${END}\n`));
+  return { found: answer?.stdout.startsWith(`-N ${hint}\n`) === true, result: await process.end() };
+}
+
+async function findLegacyHint(runner: CommandRunner, family: 4 | 6, options: CommandOptions): Promise<boolean> {
+  const { tables } = await legacyTables(runner, family, options);
+  if (tables?.includes("mangle") === false) return false;
+  const only = tables === undefined ? [] : ["-t", "mangle"];
+  const { stdout } = await runCommand(runner, [iptablesProgram("save", family, "legacy"), ...only], options);
+  return linesOf(stdout).some((line) => HINTS.some((hint) => line.startsWith(`:${hint} `)));
+}
+
+async function otherThanNft(runner: CommandRunner, options: CommandOptions): Promise<Backend> {
+  const legacy = await Promise.all(
+    FAMILIES.map((family) => runCommand(runner, restore(family, "legacy"), options)),
+  );
+  return legacy.every(isMissing) ? undefined : "legacy";
+}
+
+/** Told nothing, it does nothing. */
+function restore(family: 4 | 6, backend: Backend): readonly string[] {
+  return [iptablesProgram("restore", family, backend), "--noflush", "--verbose", "--wait=1"];
+}
+
+function isMissing({ error }: CommandResult): boolean {
+  return error?.kind === "missing-program";
 }

@@ -18,6 +18,22 @@ export type FailureKind =
   | "busy"
   /** iptables-legacy cannot open a table: no rights, or no such table; it does not say which. */
   | "no-table"
+  /** The kernel has no nf_tables, or an emulator such as qemu-user does not hand on what is told to it. */
+  | "no-netlink"
+  /** iptables-nft cannot list a chain: native nftables rules are in it. */
+  | "incompatible"
+  /** iptables-nft cannot read a rule that it came upon. */
+  | "unreadable"
+  /** A chain of the name is there, but is not one of iptables: it has no hook, or another hook or priority. */
+  | "foreign-chain"
+  /** Only the program that made the table may change it (nftables' flag `owner`). */
+  | "owned"
+  /** There is no such rule. */
+  | "absent"
+  /** There is such a chain already. */
+  | "exists"
+  /** iptables says no more than which line it is about; 1.8.7 and the legacy one do so. */
+  | "unexplained"
   /** The kernel lacks a match, a target, a family or a link type. */
   | "unsupported"
   | "timed-out"
@@ -38,15 +54,31 @@ const TEXTS: readonly (readonly [FailureKind, RegExp])[] = [
   ["lock-file", /can't open lock file|problem acquiring the xtables lock: (?:read-only|permission)/i],
   ["locked", /xtables lock|xtables\.lock/i],
   ["busy", /temporarily unavailable|resource busy|interrupted system call|no buffer space|cannot allocate memory/i],
+  ["owned", /(?:table|chain|rule)_\w+ failed \(operation not permitted\)/i],
   ["not-permitted", /permission denied|operation not permitted|you must be root/i],
   ["no-table", /(?:unable to|can't) initialize/i],
+  ["no-netlink", /failed to initialize nft|fetch rule set generation id|table_add failed|protocol not supported/i],
+  ["incompatible", /is incompatible, use 'nft' tool/],
+  ["unreadable", /parsing nftables rule failed/i],
+  ["foreign-chain", /chain_add failed \(operation not supported\)/i],
+  ["absent", /does a matching rule exist/],
+  ["exists", /chain already exists/i],
   [
     "unsupported",
     /missing kernel module|is disabled on this device|rule_\w+ failed \(no such file|unknown device type|target\/match by that name|couldn't load|not supported|unknown option "--notrack"/i,
   ],
+  ["unexplained", /^\S+: line \d+ failed$/m],
 ];
 
-const PACKAGES: Readonly<Record<string, string>> = { ip: "iproute2", nft: "nftables" };
+const PACKAGES: Readonly<Record<string, string>> = {
+  ip: "iproute2",
+  ss: "iproute2",
+  nft: "nftables",
+  prlimit: "util-linux",
+};
+
+const NATIVE =
+  "native nftables rules stand in a table of iptables: give them a table of another name (nft list ruleset)";
 
 const REMEDIES: Readonly<Partial<Record<FailureKind, string>>> = {
   "not-permitted": "CAP_NET_ADMIN is missing: run as root, or give the container the capability NET_ADMIN",
@@ -54,6 +86,13 @@ const REMEDIES: Readonly<Partial<Record<FailureKind, string>>> = {
   "no-table": "CAP_NET_ADMIN or, for iptables-legacy, CAP_NET_RAW is missing, or the kernel lacks the table (module " +
     "iptable_raw or ip6table_raw)",
   unsupported: "the kernel lacks what the rule needs: load the modules xt_CT (NOTRACK) and xt_tcpudp",
+  "no-netlink":
+    "the kernel has no nf_tables, or an emulator such as qemu-user hides it: load the module nf_tables, or use " +
+    "--iptables-mode=legacy",
+  incompatible: NATIVE,
+  unreadable: NATIVE,
+  "foreign-chain": NATIVE,
+  owned: "another program owns the table, as its flag owner says (nft list tables): only it can change rules there",
   "lock-file": "mount the node's /run/xtables.lock into the container, writable: hostPath, type FileOrCreate",
 };
 

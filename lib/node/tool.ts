@@ -9,6 +9,8 @@ export interface Repair {
   /** In the language of the tool: a line of `ip -batch`, or of iptables-restore in {@linkcode Repair.table}. */
   readonly command: string;
   readonly table?: string;
+  /** The command for a person who types the repairs of all items one after the other, where it is another one. */
+  readonly typed?: string;
 }
 
 /** What an observation says of one item. */
@@ -23,6 +25,10 @@ export interface Finding {
   readonly ours?: boolean;
   /** Not as desired, but on its way: the kernel needs another moment before the rest can be done. */
   readonly pending?: boolean;
+  /** What is right, and yet to be known: the address is the node's own, for example. */
+  readonly warning?: string;
+  /** What else the repairs remove, such as `10.96.0.2/24 on eth0`. */
+  readonly removes?: readonly string[];
   /** What the repairs do to the item, for the log: "added", "replaced", "removed" … */
   readonly verb?: string;
   /** Empty when all is well, or when it is not for this program to put right. */
@@ -37,8 +43,12 @@ export interface Tool {
   readonly argv: readonly string[];
   /** What it is asked about, in the order of the findings. */
   readonly items: readonly Item[];
-  /** The request for a listing. */
+  /** The request for a listing, as lines. */
   readonly look: string;
+  /** What only one process at a time may hold: tools with the same one take turns. */
+  readonly lock?: string;
+  /** Whether a process that has looked and repaired is as good as a new one for the next pass. */
+  readonly keepable: boolean;
   /**
    * Whether the listing is whole.
    *
@@ -47,8 +57,6 @@ export interface Tool {
   answered(stdout: string, stderr: string, lines: number): boolean;
   /** Compares a listing with what is desired. @throws {SyntaxError} if it cannot be read. */
   judge(listing: string): readonly Finding[];
-  /** Whether a process that has looked before is no good for the repairs. */
-  isStale(findings: readonly Finding[]): boolean;
   /** The repairs of some findings as input. */
   script(findings: readonly Finding[]): string;
   /** A repair as a person would type it. */
@@ -56,10 +64,11 @@ export interface Tool {
   /**
    * Which items the errors of a process are about, when some repairs failed and others did not.
    *
-   * @param told What each line was about that the process was told in this conversation; undefined: a look.
-   * @param linesBefore Lines that it had been told before.
+   * @param itemAt What a line was about, counted from 1 as the process does; undefined: a look.
    */
-  blame(error: CommandError, told: readonly (Item | undefined)[], linesBefore: number): ReadonlyMap<Item, CommandError>;
-  /** The parts to try by themselves after the whole could not be listed, or not repaired. Empty: it cannot be divided. */
-  parts(failed: "look" | "repair"): readonly Tool[];
+  blame(error: CommandError, itemAt: (line: number) => Item | undefined): ReadonlyMap<Item, CommandError>;
+  /** What to try by itself after the whole could not be listed, or not repaired. Empty: it cannot be divided. */
+  parts(failed: "look" | "repair", error: CommandError): readonly Tool[];
+  /** Who goes on after the look, if this tool can only look. */
+  next?(findings: readonly Finding[]): readonly Tool[];
 }

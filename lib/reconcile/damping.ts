@@ -1,5 +1,10 @@
 import { type Item, itemName } from "../desired/desired.ts";
-import type { Report } from "./reconcile.ts";
+import { getLog } from "../log/mod.ts";
+import { repeatText } from "../log/repeat.ts";
+import type { Cause } from "./observer.ts";
+import type { ItemReport, Report } from "./pass.ts";
+
+const log = getLog("damping");
 
 /** So many repairs may follow each other without a pause. */
 const FREE_REPAIRS = 5;
@@ -7,22 +12,15 @@ const FIRST_PAUSE_MS = 125;
 const MAX_PAUSE_MS = 1000;
 /** An item that was not lost for so long has peace. */
 const PEACE_MS = 10_000;
-
-/** What changed for an item. */
-export interface DampingEvent {
-  readonly item: Item;
-  /** How often it was lost since the fight began. */
-  readonly lost: number;
-  /** Milliseconds since the fight began. */
-  readonly since: number;
-  /** The fight begins, or has ended. */
-  readonly over: boolean;
-}
+/** Losses in so short a time are one: `ip address flush` deletes in rounds, and meets what was just put back. */
+const BURST_MS = 200;
 
 interface Fight {
-  readonly item: Item;
   readonly startedAt: number;
+  /** Those of a burst count once. */
   readonly repairs: number;
+  /** When one was last counted, and when there last was one. */
+  readonly countedAt: number;
   readonly lastAt: number;
   /** Nothing is put right until then. */
   readonly until: number;
@@ -39,62 +37,61 @@ export class Damping {
   }
 
   /** Whether the item has its pause now. */
-  readonly holds = (item: Item): boolean => this.#now() < (this.#fights.get(keyOf(item))?.until ?? 0);
+  readonly holds = (item: Item): boolean => this.#now() < (this.#fights.get(itemName(item))?.until ?? 0);
 
-  /** Whether the item gets pauses. */
-  readonly damps = (item: Item): boolean => isDamped(this.#fights.get(keyOf(item)));
-
-  /** How many items get pauses. */
-  get damped(): number {
-    return [...this.#fights.values()].filter(isDamped).length;
+  /** Learns from a pass which items were lost again, tells of fights that begin or end, and marks in the report who has one. */
+  learn(report: Report, cause: Cause): Report {
+    // What is added at the start was not lost.
+    if (cause !== "start") report.items.forEach((it) => this.#learn(it));
+    const items = report.items.map((it) => ({ ...it, damped: isDamped(this.#fights.get(itemName(it.item))) }));
+    return { ...report, items, again: this.#again() };
   }
 
-  /**
-   * Milliseconds until something has to be looked at again for the sake of a pause; undefined if nothing has.
-   *
-   * @param concerns Which items are asked about.
-   */
-  again(concerns: (item: Item) => boolean = () => true): number | undefined {
+  #learn({ item, before, after, error }: ItemReport): void {
     const now = this.#now();
-    const times = [...this.#fights.values()].filter((fight) => isDamped(fight) && concerns(fight.item))
+    const key = itemName(item);
+    const fight = this.#fights.get(key);
+    // One that is gone again before the second look, without an error, was put right too.
+    const isLostAgain = after?.ok === false && !after.pending && error === undefined && !this.holds(item) &&
+      (before?.repairs.length ?? 0) > 0;
+    if (before?.ok === false && (after?.ok || isLostAgain)) {
+      const next = goOn(fight, now);
+      this.#fights.set(key, next);
+      if (next.repairs === FREE_REPAIRS && fight?.repairs !== FREE_REPAIRS) {
+        log.warning("Something else keeps removing it: repairs get pauses of up to a second", {
+          [item.kind]: key,
+          lost: repeatText({ times: next.repairs, since: now - next.startedAt }),
+        });
+      }
+    } else if (fight !== undefined && after?.ok && now - fight.lastAt >= PEACE_MS) {
+      this.#fights.delete(key);
+      if (!isDamped(fight)) return;
+      const lost = repeatText({ times: fight.repairs, since: fight.lastAt - fight.startedAt });
+      log.info("Nothing removes it any more", { [item.kind]: key, lost });
+    }
+  }
+
+  /** Milliseconds until something has to be looked at again for the sake of a pause; undefined if nothing has. */
+  #again(): number | undefined {
+    const now = this.#now();
+    const times = [...this.#fights.values()].filter(isDamped)
       .flatMap(({ until, lastAt }) => [until, lastAt + PEACE_MS].filter((at) => at > now).slice(0, 1));
     return times.length === 0 ? undefined : Math.min(...times) - now;
   }
+}
 
-  /** Learns from a pass which items were lost again. */
-  learn({ items }: Report): readonly DampingEvent[] {
-    const now = this.#now();
-    const events: DampingEvent[] = [];
-    for (const { item, before, after, error } of items) {
-      const key = keyOf(item);
-      const fight = this.#fights.get(key);
-      // One that is gone again before the second look, without an error, was put right too.
-      const isLostAgain = after?.ok === false && !after.pending && error === undefined && !this.holds(item) &&
-        (before?.repairs.length ?? 0) > 0;
-      const isRepaired = before?.ok === false && (after?.ok || isLostAgain);
-      if (isRepaired) {
-        const goesOn = fight !== undefined && now - fight.lastAt < PEACE_MS;
-        const repairs = goesOn ? fight.repairs + 1 : 1;
-        const excess = repairs - FREE_REPAIRS;
-        const pause = excess < 0 ? 0 : Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(excess, 10));
-        const next = { item, startedAt: goesOn ? fight.startedAt : now, repairs, lastAt: now, until: now + pause };
-        this.#fights.set(key, next);
-        if (repairs === FREE_REPAIRS) events.push({ item, lost: repairs, since: now - next.startedAt, over: false });
-      } else if (fight !== undefined && after?.ok && now - fight.lastAt >= PEACE_MS) {
-        this.#fights.delete(key);
-        if (isDamped(fight)) {
-          events.push({ item, lost: fight.repairs, since: fight.lastAt - fight.startedAt, over: true });
-        }
-      }
-    }
-    return events;
+/** What a fight comes to with one more repair. */
+function goOn(fight: Fight | undefined, now: number): Fight {
+  if (fight === undefined || now - fight.lastAt >= PEACE_MS) {
+    return { startedAt: now, repairs: 1, countedAt: now, lastAt: now, until: now };
   }
+  if (now - fight.countedAt < BURST_MS) return { ...fight, lastAt: now };
+  const repairs = fight.repairs + 1;
+  const excess = repairs - FREE_REPAIRS;
+  const pause = excess < 0 ? 0 : Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(excess, 10));
+  return { ...fight, repairs, countedAt: now, lastAt: now, until: now + pause };
 }
 
 function isDamped(fight: Fight | undefined): boolean {
   return fight !== undefined && fight.repairs >= FREE_REPAIRS;
-}
-
-function keyOf(item: Item): string {
-  return `${item.kind} ${itemName(item)}`;
 }

@@ -1,6 +1,6 @@
-import type { Clock } from "../clock.ts";
-import { backoff, type Cause } from "../daemon/loop.ts";
-import type { Report } from "./reconcile.ts";
+import { backoff, type Clock } from "../clock.ts";
+import type { Cause } from "./observer.ts";
+import type { Report } from "./pass.ts";
 
 /** Options for {@linkcode settle}. */
 export interface SettleOptions {

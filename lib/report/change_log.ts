@@ -2,15 +2,15 @@ import type { CommandError } from "../node/command_error.ts";
 import { type Item, itemName } from "../desired/desired.ts";
 import { getLog } from "../log/mod.ts";
 import { Recurring, repeatText } from "../log/repeat.ts";
-import type { Request } from "../daemon/loop.ts";
-import type { Observer } from "./observer.ts";
-import type { Report } from "../reconcile/reconcile.ts";
+import type { Cause, Observer, PassInfo } from "../reconcile/observer.ts";
+import type { ItemReport, Report } from "../reconcile/pass.ts";
 
 const log = getLog("change_log");
 
 /** So many names of items with one and the same problem are told. */
 const MAX_NAMES = 5;
 
+const FAILED = { present: "Cannot keep", absent: "Cannot remove" } as const;
 const PLURALS = { link: "links", address: "addresses", rule: "rules" } as const;
 
 /** Items that are not as desired for one and the same reason. */
@@ -21,11 +21,15 @@ interface Problem {
   readonly error: CommandError | undefined;
 }
 
-/** Tells in the log what passes changed and what they could not; a problem that lasts is told once, then counted. */
+/**
+ * Tells in the log what passes changed and what they could not. A problem that lasts is told once, then counted; a warning is
+ * told once.
+ */
 export class Journal implements Observer {
   readonly #want: "present" | "absent";
   readonly #recurring: Recurring;
-  #open: ReadonlyMap<string, Problem> = new Map();
+  readonly #open = new Map<string, Problem>();
+  readonly #warnings = new Map<string, string | undefined>();
 
   /**
    * @param want What the passes are for.
@@ -37,53 +41,63 @@ export class Journal implements Observer {
   }
 
   /** Tells of one pass. */
-  onPass(report: Report, { cause }: Pick<Request, "cause">): void {
-    for (const { item, before, after, damped } of report.items) {
-      if (before?.ok === false && after?.ok) {
-        // A fight is told once, by who dampens it.
-        (damped ? log.v(2) : log)?.info(`${capitalise(before.verb ?? "put right")} ${item.kind}`, {
-          ...nameOf(item),
-          ...before.detail !== undefined && { found: before.detail },
-          cause,
-        });
-      }
+  onPass({ items, ok, duration }: Report, { cause }: Pick<PassInfo, "cause">): void {
+    for (const report of items) {
+      this.#tellWarning(report);
+      tellChange(report, cause);
     }
-    const problems = problemsOf(report);
+    const problems = problemsOf(items);
     for (const [key, problem] of problems) this.#tellProblem(key, problem);
-    const looked = new Set(report.items.map(({ item }) => itemName(item)));
+    const looked = new Set(items.map(({ item }) => itemName(item)));
     const troubled = new Set([...problems.values()].flatMap(({ items }) => items.map(itemName)));
-    const open = new Map(problems);
-    for (const [key, problem] of this.#open) {
-      if (problems.has(key)) continue;
-      if (!problem.items.some((item) => looked.has(itemName(item)))) {
-        // The pass was about other things.
-        open.set(key, problem);
-        continue;
-      }
+    for (const [key, { items }] of this.#open) {
+      // A problem with what the pass was not about goes on.
+      if (problems.has(key) || !items.some((item) => looked.has(itemName(item)))) continue;
+      this.#open.delete(key);
       const lasted = this.#recurring.over(key);
-      // Else it has become another problem, which was told.
-      if (problem.items.every((item) => !troubled.has(itemName(item)))) {
-        log.info("A problem is over", { ...namesOf(problem.items), ...lasted && { failed: repeatText(lasted) } });
+      // Or else it has become another problem, which was told.
+      if (items.every((item) => !troubled.has(itemName(item)))) {
+        log.info("A problem is over", { ...namesOf(items), failed: lasted && repeatText(lasted) });
       }
     }
-    this.#open = open;
-    log.v(2)?.info("Made a pass", { cause, ok: report.ok, duration: `${report.duration.toFixed(1)}ms` });
+    for (const [key, problem] of problems) this.#open.set(key, problem);
+    // Looks that stand in for events are too many to be told of.
+    log.v(cause === "poll" ? 4 : 2)?.info("Made a pass", { cause, ok, duration: `${duration.toFixed(1)}ms` });
+  }
+
+  #tellWarning({ item, after }: ItemReport): void {
+    const warning = after?.warning;
+    if (warning !== undefined && warning !== this.#warnings.get(itemName(item))) {
+      log.warning(capitalise(warning), nameOf(item));
+    }
+    this.#warnings.set(itemName(item), warning);
   }
 
   #tellProblem(key: string, { items, found, error }: Problem): void {
     const repeated = this.#recurring.report(key);
     if (repeated === undefined) return;
-    const message = `Cannot ${this.#want === "present" ? "keep" : "remove"} ${kindsOf(items)}`;
+    const message = `${FAILED[this.#want]} ${kindsOf(items)}`;
     log.error(repeated.times === 1 ? message : `${message}: still failing, ${repeatText(repeated)}`, {
       ...namesOf(items),
       found,
-      ...error && { error },
+      error,
     });
   }
 }
 
+/** Tells what was put right. A fight is told once, by who dampens it. */
+function tellChange({ item, before, after, damped }: ItemReport, cause: Cause): void {
+  if (before?.ok !== false || !after?.ok) return;
+  (damped ? log.v(2) : log)?.info(`${capitalise(before.verb ?? "put right")} ${item.kind}`, {
+    ...nameOf(item),
+    found: before.detail,
+    removed: before.removes?.join(", "),
+    cause,
+  });
+}
+
 /** The items that are not as desired, by what is the matter with them. */
-function problemsOf({ items }: Report): ReadonlyMap<string, Problem> {
+function problemsOf(items: Report["items"]): ReadonlyMap<string, Problem> {
   const problems = new Map<string, Problem>();
   for (const { item, after, error, damped } of items) {
     if (after?.ok || ((damped || after?.pending) && error === undefined)) continue;
@@ -116,9 +130,7 @@ function nameOf(item: Item): Record<string, string> {
 }
 
 function namesOf(items: readonly Item[]): Record<string, unknown> {
-  const [first] = items;
-  if (first === undefined) return {};
-  if (items.length === 1) return nameOf(first);
+  if (items.length === 1) return nameOf(items[0]!);
   const more = items.length > MAX_NAMES ? [`and ${items.length - MAX_NAMES} more`] : [];
   return { items: [...items.slice(0, MAX_NAMES).map(itemName), ...more].join("; ") };
 }

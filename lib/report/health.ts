@@ -1,10 +1,9 @@
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import { formatDuration } from "../config/duration.ts";
-import { Inventory, KINDS } from "./item_states.ts";
-import type { Scope } from "../daemon/loop.ts";
-import type { Observer } from "./observer.ts";
-import type { Report } from "../reconcile/reconcile.ts";
+import { type ItemStates, KINDS } from "./item_states.ts";
+import type { About, Observer, PassInfo } from "../reconcile/observer.ts";
+import type { Report } from "../reconcile/pass.ts";
 
 /** So many intervals may go by without a pass. */
 const PATIENCE_INTERVALS = 3;
@@ -19,32 +18,27 @@ export interface Check {
 /** Whether the daemon is alive, and whether it keeps what it is there to keep. */
 export class Health implements Observer {
   readonly #now: Clock["now"];
-  readonly #inventory: Inventory;
+  readonly #states: ItemStates;
   /** Milliseconds. */
   readonly #patience: number;
-  /** When the last pass over addresses, and over rules, ended; the start of the program stands for one. */
-  readonly #passedAt: Map<Scope, number>;
-  /** What was not looked at yet. */
-  readonly #unobserved: Set<Scope>;
+  /** When the last pass over addresses, and over rules, ended; before the first, when the program started. */
+  readonly #passes: Map<About, { readonly at: number; readonly isAwaited: boolean }>;
   #stopping = false;
 
-  /** @param clock Its `now` counts; a clock that is set would make the daemon look dead. */
-  constructor(config: Config, clock: Pick<Clock, "now">) {
+  /**
+   * @param states Told of each pass.
+   * @param clock Its `now` counts; a clock that is set would make the daemon look dead.
+   */
+  constructor(config: Config, states: ItemStates, clock: Pick<Clock, "now">) {
     this.#now = clock.now;
-    this.#inventory = new Inventory(config);
+    this.#states = states;
     this.#patience = PATIENCE_INTERVALS * config.syncInterval + config.commandTimeout;
-    const scopes: readonly Scope[] = config.setupIptables ? ["addresses", "rules"] : ["addresses"];
-    this.#passedAt = new Map(scopes.map((scope) => [scope, clock.now()]));
-    this.#unobserved = new Set(scopes);
+    const kept: readonly About[] = config.setupIptables ? ["addresses", "rules"] : ["addresses"];
+    this.#passes = new Map(kept.map((about) => [about, { at: clock.now(), isAwaited: true }]));
   }
 
-  onPass(report: Report, { scope }: { readonly scope: Scope }): void {
-    for (const own of this.#passedAt.keys()) {
-      if (scope !== "all" && scope !== own) continue;
-      this.#passedAt.set(own, this.#now());
-      this.#unobserved.delete(own);
-    }
-    this.#inventory.update(report);
+  onPass(_report: Report, { about }: Pick<PassInfo, "about">): void {
+    this.#passes.set(about, { at: this.#now(), isAwaited: false });
   }
 
   onStop(): void {
@@ -54,30 +48,28 @@ export class Health implements Observer {
   /** Whether passes end, well or badly. */
   get live(): readonly Check[] {
     const limit = formatDuration(Math.round(this.#patience));
-    return [...this.#passedAt].map(([scope, passedAt]) => {
-      const since = this.#now() - passedAt;
-      const what = this.#unobserved.has(scope) ? "since the start, without a pass" : "since a pass ended";
+    return [...this.#passes].map(([about, { at, isAwaited }]) => {
+      const since = this.#now() - at;
+      const what = isAwaited ? "since the start, without a pass" : "since a pass ended";
       return {
         ok: since <= this.#patience,
-        said: `${scope}: ${formatDuration(Math.round(since))} ${what}, at most ${limit} are allowed`,
+        said: `${about}: ${formatDuration(Math.round(since))} ${what}, at most ${limit} are allowed`,
       };
     });
   }
 
   /** Whether a proxy can work on what is there. */
   get ready(): readonly Check[] {
-    const items = this.#inventory.items;
-    const isObserved = this.#unobserved.size === 0;
+    const isObserved = [...this.#passes.values()].every(({ isAwaited }) => !isAwaited);
     return [
       { ok: !this.#stopping, said: this.#stopping ? "stop: asked for" : "stop: not asked for" },
       { ok: isObserved, said: isObserved ? "look: done" : "look: not done yet" },
-      ...KINDS.flatMap((kind) => {
-        const own = items.filter((item) => item.kind === kind);
-        const present = own.filter(({ ok }) => ok).length;
-        return own.length === 0 ? [] : [
-          { ok: present === own.length, said: `${kind}: ${present} of ${own.length} present` },
-        ];
-      }),
+      ...KINDS.map((kind) => ({ kind, ...this.#states.count(kind) }))
+        .filter(({ wanted }) => wanted > 0)
+        .map(({ kind, wanted, present }) => ({
+          ok: present === wanted,
+          said: `${kind}: ${present} of ${wanted} present`,
+        })),
     ];
   }
 }

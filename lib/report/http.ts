@@ -6,7 +6,7 @@
  * @module
  */
 import type { Clock } from "../clock.ts";
-import type { BindAddress } from "../config/config.ts";
+import type { BindAddress } from "../config/values.ts";
 import { getLog } from "../log/mod.ts";
 import { Recurring, repeatText } from "../log/repeat.ts";
 
@@ -23,6 +23,11 @@ const MAX_LIFE_MS = 5000;
 /** Pause after a connection could not be accepted, in milliseconds. */
 const PAUSE_MS = 1000;
 
+const { BadResource, BrokenPipe, ConnectionAborted, ConnectionReset, Interrupted, NotConnected, TimedOut } =
+  Deno.errors;
+/** What an end that the other side, or this one, gave to a connection looks like. */
+const DISCONNECTS = [BadResource, BrokenPipe, ConnectionAborted, ConnectionReset, Interrupted, NotConnected, TimedOut];
+
 const REASONS = {
   200: "OK",
   400: "Bad Request",
@@ -37,11 +42,11 @@ export interface Answer {
   readonly status: keyof typeof REASONS;
   /** @default {"text/plain; charset=utf-8"} */
   readonly contentType?: string;
-  readonly body: string | Uint8Array;
+  readonly body: string;
 }
 
 /** What makes the answer at each path. */
-export type Routes = Readonly<Record<string, () => Answer | Promise<Answer>>>;
+export type Routes = Readonly<Record<string, () => Answer>>;
 
 /** Answers GET and HEAD from construction to disposal. */
 export class HttpServer implements AsyncDisposable {
@@ -57,7 +62,7 @@ export class HttpServer implements AsyncDisposable {
   constructor(address: BindAddress, routes: Routes, clock: Clock) {
     this.#routes = routes;
     this.#clock = clock;
-    this.#listener = Deno.listen({ transport: "tcp", hostname: address.hostname, port: address.port });
+    this.#listener = Deno.listen({ ...address, transport: "tcp" });
     this.#accepting = this.#accept();
   }
 
@@ -70,7 +75,7 @@ export class HttpServer implements AsyncDisposable {
     this.#over.abort();
     this.#listener.close();
     const serving = [...this.#open.values()];
-    for (const connection of this.#open.keys()) close(connection);
+    for (const connection of this.#open.keys()) connection[Symbol.dispose]();
     await Promise.all([this.#accepting, ...serving]);
   }
 
@@ -82,7 +87,8 @@ export class HttpServer implements AsyncDisposable {
         const [oldest] = this.#open.size < MAX_CONNECTIONS ? [] : this.#open.keys();
         if (oldest !== undefined) {
           this.#open.delete(oldest);
-          close(oldest);
+          // Unlike close(), this takes one that is closed already.
+          oldest[Symbol.dispose]();
         }
         this.#open.set(connection, this.#serve(connection).finally(() => this.#open.delete(connection)));
       } catch (error) {
@@ -97,104 +103,68 @@ export class HttpServer implements AsyncDisposable {
   /** Answers one request. Never rejects. */
   async #serve(connection: Deno.TcpConn): Promise<void> {
     const over = new AbortController();
-    const limit = this.#clock.delay(MAX_LIFE_MS, over.signal).then(() => close(connection));
+    const limit = this.#clock.delay(MAX_LIFE_MS, over.signal).then(() => connection[Symbol.dispose]());
     const buffer = new Uint8Array(MAX_HEAD_BYTES);
     try {
       const head = await readHead(connection, buffer);
       if (head === undefined) return;
-      for (const part of await this.#answer(head)) await write(connection, part);
+      const answer = new TextEncoder().encode(answerTo(head, this.#routes));
+      for (let written = 0; written < answer.length;) written += await connection.write(answer.subarray(written));
       await connection.closeWrite();
-      await drain(connection, buffer);
+      // Closing a connection with unread bytes would take the answer away from the other side.
+      for (let left = MAX_BODY_BYTES; left > 0;) left -= await connection.read(buffer) ?? left;
     } catch (error) {
-      // The other side has gone, or was made to.
-      if (!isDisconnect(error)) log.error("Cannot answer a request", { error });
+      if (!DISCONNECTS.some((disconnect) => error instanceof disconnect)) {
+        log.error("Cannot answer a request", { error });
+      }
     } finally {
       over.abort();
       await limit;
     }
   }
-
-  /** Nothing of the request gets into the answer. */
-  async #answer(head: string): Promise<readonly Uint8Array[]> {
-    const [, method = "", target = ""] = /^([!-~]+) ([!-~]+) HTTP\/1\.[01]\r?\n/.exec(head) ?? [];
-    if (head.length >= MAX_HEAD_BYTES) return message({ status: 431, body: "The request is too large\n" });
-    if (method === "") return message({ status: 400, body: "Not a request of HTTP/1\n" });
-    if (method !== "GET" && method !== "HEAD") {
-      return message({ status: 405, body: "Only GET and HEAD are answered\n" }, ["Allow: GET, HEAD"]);
-    }
-    // Proxies may ask with the whole URL.
-    const path = target.replace(/^https?:\/\/[^/?]*/i, "").replace(/\?.*$/, "");
-    const route = Object.hasOwn(this.#routes, path) ? this.#routes[path] : undefined;
-    const answer = message(await route?.() ?? { status: 404, body: "Nothing is here\n" });
-    return method === "HEAD" ? answer.slice(0, 1) : answer;
-  }
-}
-
-/** The head of an answer, and its body. */
-function message({ status, contentType, body }: Answer, more: readonly string[] = []): readonly Uint8Array[] {
-  const encoder = new TextEncoder();
-  const bytes = typeof body === "string" ? encoder.encode(body) : body;
-  const head = [
-    `HTTP/1.1 ${status} ${REASONS[status]}`,
-    `Date: ${new Date().toUTCString()}`,
-    `Content-Type: ${contentType ?? "text/plain; charset=utf-8"}`,
-    `Content-Length: ${bytes.length}`,
-    "Cache-Control: no-store",
-    "X-Content-Type-Options: nosniff",
-    "Connection: close",
-    ...more,
-    "\r\n",
-  ].join("\r\n");
-  return [encoder.encode(head), bytes];
 }
 
 /** The request up to its first empty line, or as much of it as fills the buffer; undefined if it ends before. */
 async function readHead(connection: Deno.TcpConn, buffer: Uint8Array): Promise<string | undefined> {
+  const latin1 = new TextDecoder("latin1");
   for (let length = 0; length < buffer.length;) {
     const read = await connection.read(buffer.subarray(length));
     if (read === null) return undefined;
-    const end = endOfHead(buffer.subarray(0, length + read), length);
+    // Only what is new is searched, since whoever sends byte by byte must not cost more than others.
+    const from = Math.max(0, length - 2);
     length += read;
-    if (end !== undefined) return new TextDecoder("latin1").decode(buffer.subarray(0, end));
+    const end = /\n\r?\n/.exec(latin1.decode(buffer.subarray(from, length)));
+    if (end !== null) return latin1.decode(buffer.subarray(0, from + end.index + 1));
   }
-  return new TextDecoder("latin1").decode(buffer);
+  return latin1.decode(buffer);
 }
 
-/** Where the head ends; only from `start` on is new, since whoever sends byte by byte must not cost more than others. */
-function endOfHead(bytes: Uint8Array, start: number): number | undefined {
-  const NEWLINE = 10;
-  const RETURN = 13;
-  for (let i = start; i < bytes.length; i++) {
-    if (bytes[i] !== NEWLINE) continue;
-    if (bytes[i - 1] === NEWLINE || (bytes[i - 1] === RETURN && bytes[i - 2] === NEWLINE)) return i + 1;
+/** Nothing of the request gets into the answer. */
+function answerTo(head: string, routes: Routes): string {
+  const [, method = "", target = ""] = /^([!-~]+) ([!-~]+) HTTP\/1\.[01]\r?\n/.exec(head) ?? [];
+  if (head.length >= MAX_HEAD_BYTES) return message({ status: 431, body: "The request is too large\n" });
+  if (method === "") return message({ status: 400, body: "Not a request of HTTP/1\n" });
+  if (method !== "GET" && method !== "HEAD") {
+    return message({ status: 405, body: "Only GET and HEAD are answered\n" }, ["Allow: GET, HEAD"]);
   }
-  return undefined;
+  // Proxies may ask with the whole URL.
+  const path = target.replace(/^https?:\/\/[^/?]*/i, "").replace(/\?.*$/, "");
+  const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
+  const answer = message(route?.() ?? { status: 404, body: "Nothing is here\n" });
+  return method === "HEAD" ? answer.slice(0, answer.indexOf("\r\n\r\n") + 4) : answer;
 }
 
-async function write(connection: Deno.TcpConn, bytes: Uint8Array): Promise<void> {
-  for (let written = 0; written < bytes.length;) written += await connection.write(bytes.subarray(written));
-}
-
-/** Reads what is still sent: closing a connection with unread bytes would take the answer away from the other side. */
-async function drain(connection: Deno.TcpConn, buffer: Uint8Array): Promise<void> {
-  for (let left = MAX_BODY_BYTES; left > 0;) {
-    const read = await connection.read(buffer);
-    if (read === null) return;
-    left -= read;
-  }
-}
-
-function close(connection: Deno.TcpConn): void {
-  try {
-    connection.close();
-  } catch (error) {
-    if (!(error instanceof Deno.errors.BadResource)) throw error; // it is closed
-  }
-}
-
-function isDisconnect(error: unknown): boolean {
-  const { BadResource, BrokenPipe, ConnectionAborted, ConnectionReset, Interrupted, NotConnected, TimedOut } =
-    Deno.errors;
-  return [BadResource, BrokenPipe, ConnectionAborted, ConnectionReset, Interrupted, NotConnected, TimedOut]
-    .some((disconnect) => error instanceof disconnect);
+function message({ status, contentType, body }: Answer, more: readonly string[] = []): string {
+  return [
+    `HTTP/1.1 ${status} ${REASONS[status]}`,
+    `Date: ${new Date().toUTCString()}`,
+    `Content-Type: ${contentType ?? "text/plain; charset=utf-8"}`,
+    `Content-Length: ${new TextEncoder().encode(body).length}`,
+    "Cache-Control: no-store",
+    "X-Content-Type-Options: nosniff",
+    "Connection: close",
+    ...more,
+    "",
+    body,
+  ].join("\r\n");
 }

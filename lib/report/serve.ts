@@ -1,10 +1,14 @@
 import type { Clock } from "../clock.ts";
-import type { BindAddress, Config } from "../config/config.ts";
+import type { Config } from "../config/config.ts";
+import type { BindAddress } from "../config/values.ts";
+import type { Item } from "../desired/desired.ts";
+import { CONTENT_TYPE } from "./exposition.ts";
 import { type Check, Health } from "./health.ts";
 import { type Answer, HttpServer, type Routes } from "./http.ts";
+import { ItemStates } from "./item_states.ts";
 import { getLog } from "../log/mod.ts";
 import { Metrics } from "./metrics.ts";
-import type { Observer } from "./observer.ts";
+import type { Observer } from "../reconcile/observer.ts";
 
 const log = getLog("serve");
 
@@ -15,7 +19,7 @@ export class ListenError extends Error {
 
 /** What tells the world outside of the daemon, from {@linkcode openServers} to disposal. */
 export interface Servers extends AsyncDisposable {
-  /** To be told what the daemon does. */
+  /** To be told what the daemon does, in this order. */
   readonly observers: readonly Observer[];
   /** Where it listens. */
   readonly addresses: readonly Deno.NetAddr[];
@@ -33,38 +37,34 @@ interface Place {
  * Serves `/metrics`, and `/healthz` and `/readyz`, where the command line asks for them; at one address if they are equal.
  * Only a daemon serves: one pass is over before anybody asks.
  *
+ * @param items Everything that is wanted.
  * @param clock The clock of the loop.
  * @throws {ListenError} if it cannot listen at one of the addresses; it listens at none then.
  */
-export async function openServers(config: Config, clock: Clock): Promise<Servers> {
+export async function openServers(config: Config, items: readonly Item[], clock: Clock): Promise<Servers> {
   const { daemon, metricsBindAddress, healthProbeBindAddress } = config;
+  const states = new ItemStates(items);
   const observers: Observer[] = [];
   const places: Place[] = [];
   if (daemon && metricsBindAddress !== undefined) {
-    const metrics = await Metrics.load(config, clock);
+    const metrics = new Metrics(config, { states, clock });
     observers.push(metrics);
-    places.push({
-      flag: "--metrics-bind-address",
-      address: metricsBindAddress,
-      routes: {
-        "/metrics": async () => ({ status: 200, contentType: metrics.contentType, body: await metrics.page() }),
-      },
-    });
+    const routes: Routes = {
+      "/metrics": () => ({ status: 200, contentType: CONTENT_TYPE, body: metrics.text() }),
+    };
+    places.push({ flag: "--metrics-bind-address", address: metricsBindAddress, routes });
   }
   if (daemon && healthProbeBindAddress !== undefined) {
-    const health = new Health(config, clock);
+    const health = new Health(config, states, clock);
     observers.push(health);
-    places.push({
-      flag: "--health-probe-bind-address",
-      address: healthProbeBindAddress,
-      routes: { "/healthz": () => answer(health.live), "/readyz": () => answer(health.ready) },
-    });
+    const routes: Routes = { "/healthz": () => answer(health.live), "/readyz": () => answer(health.ready) };
+    places.push({ flag: "--health-probe-bind-address", address: healthProbeBindAddress, routes });
   }
   await using opening = new AsyncDisposableStack();
   const servers = together(places).map((place) => opening.use(listen(place, clock)));
   const open = opening.move();
   return {
-    observers,
+    observers: observers.length === 0 ? [] : [states, ...observers],
     addresses: servers.map(({ address }) => address),
     [Symbol.asyncDispose]: () => open.disposeAsync(),
   };

@@ -15,10 +15,10 @@ import {
   toolbox,
   WANTED,
 } from "../support/program.ts";
+import { ONCE } from "../support/texts.ts";
 
 const LIB = new URL("../../lib/", import.meta.url);
 const CONFIG = new URL("../../deno.json", import.meta.url);
-const ONCE = "--daemon=false";
 const COMPILED = { program: [BINARY] } as const;
 
 /** Registers a test of the compiled program, which fails when it is not built. */
@@ -218,7 +218,7 @@ binaryTest("it has the permissions of deno.json and no others", async () => {
   assertEquals({ allow_run, allow_sys, allow_env, allow_ffi }, {
     allow_run: wanted.run,
     allow_sys: wanted.sys,
-    allow_env: null,
+    allow_env: wanted.env,
     allow_ffi: null,
   });
 });

@@ -16,7 +16,7 @@ kernelTest("--log_dir makes a file and a link for each severity that logs", asyn
   assertMatch(names[1]!, /^apiserver-proxy-sidecar\.[\w-]+\.root\.log\.INFO\.\d{8}-\d{6}\.\d+$/);
   const text = await namespace.ok(["cat", "/run/logs/apiserver-proxy-sidecar.INFO"]);
   assertMatch(text, /^Log file created at: .*\nRunning on machine: .*\nBinary: .*\nLog line format: .*\n/);
-  assertMatch(text, /^I\d{4} [\d:.]{15} +\d+ journal\.ts:\d+\] Added address address="10\.96\.0\.2\/32"/m);
+  assertMatch(text, /^I\d{4} [\d:.]{15} +\d+ \w+\.ts:\d+\] Added address address="10\.96\.0\.2\/32"/m);
 });
 
 kernelTest("--log_file is appended to, and goes on to stderr where it cannot be written", async (namespace) => {

@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { monotonicClock } from "../../lib/clock.ts";
-import { backoff, Loop, type LoopOptions, type Outcome, type Request } from "../../lib/daemon/loop.ts";
+import { backoff } from "../../lib/clock.ts";
+import { Loop, type LoopOptions, type Outcome, type Request } from "../../lib/daemon/loop.ts";
 import { FakeClock, settled } from "../support/fake_clock.ts";
 
 Deno.test("Loop.run() makes a pass at the start and at each interval", async () => {

@@ -14,10 +14,10 @@ import {
   state,
   toolbox,
 } from "../support/program.ts";
+import { ONCE } from "../support/texts.ts";
 
 const ADDRESS6 = "fd00:96::2";
 const DUAL = [`--ip-address=${ADDRESS},${ADDRESS6}`, "--setup-iptables"];
-const ONCE = "--daemon=false";
 const QUIET = ["--watch=false", "--sync-interval=1h"];
 const HINTS = ["KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY"] as const;
 const ADDRESSES = [`lo ${ADDRESS}/32 scope host`, `lo ${ADDRESS6}/128 scope global`];
@@ -57,6 +57,11 @@ Deno.test({
   fn: () =>
     sideBySide(Object.fromEntries([
       ["no hint", async (node: Namespace) => {
+        assertEquals(await detected(node, DUAL, await toolbox(node)), "nft");
+      }],
+      ["no hint, beside legacy tables of others", async (node: Namespace) => {
+        await node.ok(["iptables-legacy", "-t", "nat", "-A", "OUTPUT", "-j", "ACCEPT"]);
+        await node.ok(["ip6tables-legacy", "-N", "OTHER"]);
         assertEquals(await detected(node, DUAL, await toolbox(node)), "nft");
       }],
       ["in both back ends", async (node: Namespace) => {

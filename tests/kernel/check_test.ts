@@ -1,5 +1,5 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
-import { kernelTest, type Namespace } from "../support/namespace.ts";
+import { assert, assertEquals, assertGreater, assertMatch } from "@std/assert";
+import { kernelTest, type Namespace, type Output } from "../support/namespace.ts";
 import {
   ADDRESS,
   assertSameDump,
@@ -17,6 +17,10 @@ import {
 const TO = `-d ${ADDRESS}/32 -p tcp -m tcp --dport 443`;
 const RULES = ruleLines().map((line) => line.replace(" -A ", " "));
 const HEAD = "KIND     WANTED                                                               STATE    DETAIL";
+/** What inserts them: each below those of its chain that come before it. */
+const INSERTED = ruleLines().map((line) =>
+  line.replace(" -A ", " -I ").replace("raw -I OUTPUT -s", "raw -I OUTPUT 2 -s")
+);
 /** Starts a program as a user without any right. */
 const NOBODY = ["setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"];
 
@@ -31,9 +35,9 @@ for (const backend of BACKENDS) {
       `link     ${"lo".padEnd(67)}  present`,
       `address  ${`${ADDRESS}/32 on lo`.padEnd(67)}  missing`,
       `         repair: ip address add ${ADDRESS}/32 dev lo scope host`,
-      ...RULES.flatMap((rule) => [
+      ...RULES.flatMap((rule, index) => [
         `rule     ${rule.padEnd(67)}  missing`,
-        `         repair: iptables-${backend} -t ${rule.replace(" ", " -I ")}`,
+        `         repair: iptables-${backend} -t ${INSERTED[index]}`,
       ]),
       `Not in sync: 6 of 7 are not as wanted; iptables back end: ${backend}`,
       "",
@@ -89,32 +93,35 @@ for (const backend of BACKENDS) {
     const path = await toolbox(node, { backend });
     await node.ok(["ip", "address", "add", `${ADDRESS}/32`, "dev", "lo", "scope", "link"]);
     const { stdout } = await runProgram(node, flags(backend, "--check", "--output=json"), { path });
-    const rest = { detail: null, error: null };
+    const rest = { error: null, warning: null, removes: [] };
     assertEquals(JSON.parse(stdout), {
       inSync: false,
       backend,
       strayRulesIn: null,
       items: [
-        { kind: "link", name: "lo", state: "present", ok: true, ...rest, repair: [] },
+        { kind: "link", name: "lo", interface: null, state: "present", ok: true, detail: null, ...rest, repair: [] },
         {
           kind: "address",
           name: `${ADDRESS}/32`,
+          interface: "lo",
           state: "wrong",
           ok: false,
           detail: "scope link",
-          error: null,
+          ...rest,
           repair: [
             `ip address del ${ADDRESS}/32 dev lo`,
             `ip address add ${ADDRESS}/32 dev lo scope host`,
           ],
         },
-        ...RULES.map((name) => ({
+        ...RULES.map((name, index) => ({
           kind: "rule",
           name,
+          interface: null,
           state: "missing",
           ok: false,
+          detail: null,
           ...rest,
-          repair: [`iptables-${backend} -t ${name.replace(" ", " -I ")}`],
+          repair: [`iptables-${backend} -t ${INSERTED[index]}`],
         })),
       ],
     });
@@ -179,6 +186,33 @@ kernelTest("--check uses colours on a terminal only, and not with NO_COLOR", asy
   assert(hasColors(await terminal([])));
   assertEquals(hasColors(await terminal(["NO_COLOR=1"])), false);
 });
+
+const PORTS = Array.from({ length: 100 }, (_, index) => `--port=${1000 + index}`);
+
+kernelTest("--check prints all into a pipe that does not block, however slowly it is read", async (node) => {
+  const check = flags("nft", "--check", "--output=json", ...PORTS);
+  const { stdout } = await runProgram(node, check);
+  assertGreater(stdout.length, 65_536);
+  // What dd sets stays with the pipe. A shell reads byte by byte.
+  const script = "{ dd if=/dev/null oflag=nonblock status=none; program; } | " +
+    `while IFS= read -r line; do printf '%s\\n' "$line"; done`;
+  const piped = await shell(node, check, script);
+  assertEquals({ ...piped, stdout: piped.stdout === stdout }, { code: 0, stdout: true, stderr: "exit code 1\n" });
+});
+
+kernelTest("--check and --help end quietly when nobody reads on, and say that the disk is full", async (node) => {
+  const check = flags("nft", "--check", "--output=json", ...PORTS);
+  assertEquals(await shell(node, check, "program | head -n 1"), { code: 0, stdout: "{\n", stderr: "exit code 1\n" });
+  assertEquals(await shell(node, ["--help"], "program | true"), { code: 0, stdout: "", stderr: "exit code 0\n" });
+  const { stderr } = await shell(node, check, "program > /dev/full");
+  assertMatch(stderr, /^E.*] Cannot print: No space left on device \(os error 28\)\nexit code 1\n$/);
+});
+
+/** What a shell script prints in which `program` is this one; its exit code goes to standard error. */
+async function shell(node: Namespace, flags: readonly string[], script: string): Promise<Output> {
+  const command = ["env", `PATH=${await toolbox(node)}`, ...SOURCE, ...flags].join(" ");
+  return await node.run(["sh", "-c", `program() { ${command}; echo "exit code $?" >&2; }; ${script}`]);
+}
 
 /** What --check prints on a terminal. */
 async function onTerminal(node: Namespace, path: string, through: readonly string[]): Promise<string> {

@@ -29,17 +29,17 @@ function readd(options: string): string[] {
 
 for (const backend of BACKENDS) {
   kernelTest(`${backend}: the daemon repairs at each interval whatever was done`, async (namespace) => {
-    const iptables = `iptables-${backend}`;
+    const iptables = [`iptables-${backend}`, "--wait"]; // the daemon takes the lock again and again
     const address = ["ip", "address"];
     const sabotages: string[][][] = [
       [[...address, "del", `${ADDRESS}/32`, "dev", "lo"]],
       [readd("scope global")],
       [readd(`scope host broadcast ${ADDRESS}`)],
       [[...address, "flush", "dev", "lo", "to", ADDRESS]],
-      ...arguments_("-D").map((rule) => [[iptables, ...rule]]),
-      ...arguments_("-A").map((rule) => [[iptables, ...rule], [iptables, ...rule]]),
-      [[iptables, "-t", "raw", "-F", "PREROUTING"]],
-      [[iptables, "-t", "raw", "-F"], [iptables, "-F"]],
+      ...arguments_("-D").map((rule) => [[...iptables, ...rule]]),
+      ...arguments_("-A").map((rule) => [[...iptables, ...rule], [...iptables, ...rule]]),
+      [[...iptables, "-t", "raw", "-F", "PREROUTING"]],
+      [[...iptables, "-t", "raw", "-F"], [...iptables, "-F"]],
     ];
     const path = await toolbox(namespace, { backend });
     const daemon = flags(backend, "--watch=false", "--sync-interval=50ms");
@@ -53,8 +53,8 @@ for (const backend of BACKENDS) {
         assertEquals((await state(namespace, backend)).toSorted(), WANTED.toSorted(), `after ${sabotage.join("; ")}`)
       );
     }
-    await namespace.ok([iptables, "-t", "raw", "-F"]);
-    await namespace.ok([iptables, "-F"]);
+    await namespace.ok([...iptables, "-t", "raw", "-F"]);
+    await namespace.ok([...iptables, "-F"]);
     await program.reached(namespace, WANTED, backend);
     assertSameDump(await namespace.dump(), wanted);
     const { code, stderr } = await program.stop();

@@ -7,7 +7,7 @@ kernelTest("a bad command line is told whole, with exit code 2, and nothing is t
   const path = await toolbox(namespace, { before: "touch /run/started" });
   const words = [
     "--ip-address=127.0.0.1,10.96.0.2,10.96.0.2,fe80::1%lo,10.0.0.0/8",
-    "--interface=way-too-long-a-name",
+    "--interface=not/a-name",
     "--port=0,https",
     "--setup-iptables=yes",
     "--sync-interval=5",
@@ -34,7 +34,7 @@ kernelTest("a bad command line is told whole, with exit code 2, and nothing is t
       ["--command-timeout", "0s"],
       ["--daemon", "false"],
       ["--deduplicate", "maybe"],
-      ["--interface", "way-too-long-a-name"],
+      ["--interface", "not/a-name"],
       ["--ip-address", "10.0.0.0/8"],
       ["--ip-address", "10.96.0.2"],
       ["--ip-address", "127.0.0.1"],
@@ -46,7 +46,7 @@ kernelTest("a bad command line is told whole, with exit code 2, and nothing is t
       ["--setup-iptables", "yes"],
       ["--setup_iptables", ""],
       ["--sync-interval", "5"],
-      ["-v", "high"],
+      ["--v", "high"],
     ],
     stderr,
   );

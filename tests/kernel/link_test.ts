@@ -10,11 +10,11 @@ import {
   state,
   toolbox,
 } from "../support/program.ts";
+import { ONCE } from "../support/texts.ts";
 
 const ADDRESS6 = "fd00:96::2";
 const LINK = "apiserver-proxy";
 const OWN = [`--ip-address=${ADDRESS},${ADDRESS6}`, `--interface=${LINK}`];
-const ONCE = "--daemon=false";
 const QUIET = ["--watch=false", "--sync-interval=1h"];
 const ON_LO = [`lo ${ADDRESS}/32 scope host`, `lo ${ADDRESS6}/128 scope global`];
 const ON_LINK = on(LINK);
@@ -126,10 +126,13 @@ kernelTest("--interface is reported and not touched when it is down and somebody
     link: {
       kind: "link",
       name: "br0",
+      interface: null,
       state: "wrong",
       ok: false,
       detail: "down, and not this program's to bring up",
       error: null,
+      warning: null,
+      removes: [],
       repair: [],
     },
   });

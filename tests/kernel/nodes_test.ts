@@ -1,8 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { kernelTest, type Namespace } from "../support/namespace.ts";
 import { assertSameDump, assertTidy, BACKENDS, ruleLines, runProgram, state, toolbox } from "../support/program.ts";
-
-const ONCE = "--daemon=false";
+import { ONCE } from "../support/texts.ts";
 
 /** All rules of one family, chain by chain, in the order in which they are to stand. */
 function familyRules(ips: readonly string[], ports: readonly number[]): string[] {

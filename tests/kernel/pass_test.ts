@@ -15,8 +15,8 @@ import {
   state,
   toolbox,
 } from "../support/program.ts";
+import { ONCE } from "../support/texts.ts";
 
-const ONCE = "--daemon=false";
 const DUAL = `--ip-address=${ADDRESS},fd00:96::2`;
 
 /** Puts foreign rules into the chains that ours go to. */
@@ -149,7 +149,10 @@ for (const backend of BACKENDS) {
     await namespace.ok(["ip", "address", "del", "fd00:96::2/128", "dev", "lo"]);
     await namespace.ok([`iptables-${backend}`, "-t", "raw", "-F"]);
     await namespace.ok([`ip6tables-${backend}`, "-F"]);
-    assertAtMostOnce(await pass(2));
+    // The first ip found that something is wrong; the one that repairs is another.
+    const repairing = await pass(2);
+    assertEquals(repairing.filter((name) => name === "ip").length <= 2, true, `${repairing}`);
+    assertAtMostOnce(repairing.filter((name) => name !== "ip"));
     assertEquals(await state(namespace, backend), wanted);
     assertEquals((await program.stop()).code, 0);
   });

@@ -131,6 +131,35 @@ kernelTest(
   },
 );
 
+kernelTest("/metrics tells which watchers listen, and which were started again", async (namespace) => {
+  await using program = await Program.start(namespace, flags("nft", ...SERVE));
+  await program.reached(namespace, WANTED);
+  const told = (name: string) =>
+    ask(namespace, METRICS).then((page) =>
+      [...page.matchAll(new RegExp(`_watcher_${name}{program="(.*?)"} 1$`, "gm"))].map(([, program]) => program)
+    );
+  await program.until(async () => assertEquals((await told("listening")).length, 2));
+  const [, ofRules] = await told("listening");
+  const monitor = (await children(program.pid)).find(({ command }) => new RegExp(`^(?:.*/)?${ofRules} `).test(command));
+  Deno.kill(monitor?.pid ?? 0, "SIGKILL");
+  await program.until(async () => assertEquals(await told("restarts_total"), [ofRules]));
+  await program.until(async () => assertEquals(await told("listening"), ["ip", ofRules]));
+  assertEquals((await program.stop()).code, 0);
+});
+
+/** The processes that a process has started. */
+async function children(parent: number): Promise<readonly { readonly pid: number; readonly command: string }[]> {
+  const threads = await Array.fromAsync(Deno.readDir(`/proc/${parent}/task`));
+  const lists = await Promise.all(
+    threads.map(({ name }) => Deno.readTextFile(`/proc/${parent}/task/${name}/children`).catch(() => "")),
+  );
+  const pids = lists.join(" ").split(" ").filter(Boolean).map(Number);
+  return await Promise.all(pids.map(async (pid) => ({
+    pid,
+    command: (await Deno.readTextFile(`/proc/${pid}/cmdline`).catch(() => "")).replaceAll("\0", " "),
+  })));
+}
+
 for (const load of ["idle", "slow", "huge", "scrape"]) {
   kernelTest(`visitors that are ${load} delay no repair, no probe and no stop`, async (namespace) => {
     await using program = await Program.start(namespace, flags("nft", ...SERVE));

@@ -70,6 +70,25 @@ kernelTest("SIGTERM ends an ip that hangs", async (namespace) => {
   assertEquals(await hanging(namespace), []);
 });
 
+for (const name of ["ip", "iptables-nft-restore", "xtables-monitor", "prlimit", "ss"]) {
+  kernelTest(`SIGTERM ends the daemon that looks for its back end while ${name} hangs`, async (namespace) => {
+    const before = [
+      `[ $name != ${name} ] || { echo $$ >> /run/hanging; trap '' TERM; exec sleep 60; }`,
+      // From 1.8.11 on nobody needs nft monitor, and prlimit for it.
+      ...name === "prlimit" ? ["[ $name != xtables-monitor ] || { echo xtables-monitor v1.8.9; exit; }"] : [],
+    ].join("\n");
+    const path = await toolbox(namespace, { before });
+    const argv = flags("nft", "--iptables-mode=auto", "--sync-interval=1h", "--cleanup");
+    await using program = await Program.start(namespace, argv, { path });
+    await startsHanging(program, namespace);
+    const { result: { code, stderr }, ms } = await timed(() => program.stop());
+    // Cleanup needs what hangs here.
+    assertEquals([code === 0, code === 1 && /ip|restore/.test(name)].includes(true), true, `${code}: ${stderr}`);
+    assertLess(ms, 10_000 + AT_ONCE_MS);
+    assertEquals(await hanging(namespace), []);
+  });
+}
+
 kernelTest(
   "SIGTERM at any moment of the first pass ends it with 0, and --cleanup leaves nothing",
   async (namespace) => {

@@ -13,10 +13,10 @@ import {
   state,
   toolbox,
 } from "../support/program.ts";
+import { ONCE } from "../support/texts.ts";
 
 const ADDRESS6 = "fd00:96::2";
 const DUAL = `--ip-address=${ADDRESS},${ADDRESS6}`;
-const ONCE = "--daemon=false";
 const ON_LO = [`lo ${ADDRESS}/32 scope host`, `lo ${ADDRESS6}/128 scope global`];
 const ON_LINK = [`apiserver-proxy ${ADDRESS}/32 scope global`, `apiserver-proxy ${ADDRESS6}/128 scope global`];
 const PORT = 443;

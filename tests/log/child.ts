@@ -6,9 +6,9 @@
  */
 import type { LogConfig } from "../../lib/log/config.ts";
 import { getLog, setUpLogging } from "../../lib/log/mod.ts";
-import { DEFAULTS, FixedClock } from "../support/logging.ts";
+import { DEFAULTS, type FixedClock, START } from "../support/logging.ts";
 
-/** What the program does next. */
+/** What the program does next; `%` in a message is replaced by how often it was logged. */
 export type Step =
   | { readonly log: "info" | "warning" | "error"; readonly message: string; readonly repeat?: number }
   | { readonly wait: number }
@@ -16,19 +16,23 @@ export type Step =
 
 if (import.meta.main) {
   const [config, ...steps]: [Partial<LogConfig>, ...Step[]] = JSON.parse(Deno.args[0]!);
-  const clock = new FixedClock();
+  const clock: FixedClock = { time: START };
   const log = getLog("child");
   await using logging = await setUpLogging({ ...DEFAULTS, ...config }, {
     program: "apiserver-proxy-sidecar",
     version: "1.2.3",
     pid: 4242,
-    clock,
+    now: () => clock.time,
     callSiteOf: () => ({ file: "test.ts", directory: "tests", line: 7 }),
   });
   for (const step of steps) {
-    if ("log" in step) { for (let n = 0; n < (step.repeat ?? 1); n++) log[step.log](step.message); }
-    else if ("wait" in step) clock.time += step.wait;
+    await logging.flush();
+    if ("log" in step) {
+      for (let n = 0; n < (step.repeat ?? 1); n++) {
+        log[step.log](step.message.replace("%", String(n)));
+        if (n % 1000 === 999) await logging.flush();
+      }
+    } else if ("wait" in step) clock.time += step.wait;
     else Deno.removeSync(step.remove);
   }
-  logging.flush();
 }

@@ -13,7 +13,7 @@ Deno.test("LogFiles writes a record to the file of its severity and to all lower
   using directory = temporaryDirectory();
   await using logging = await testLogging({ ...FILES, dir: directory.path });
   logging.log.info("Added address", { address: "10.96.0.2" });
-  assertEquals(Object.keys(contents(directory.path)), ["apiserver-proxy-sidecar.INFO", name("INFO")]);
+  assertEquals(Object.keys(await logging.contents(directory.path)), ["apiserver-proxy-sidecar.INFO", name("INFO")]);
   logging.log.warning("Lock is busy");
   logging.log.error("Pass failed");
   const [info, warning, error] = [
@@ -21,7 +21,7 @@ Deno.test("LogFiles writes a record to the file of its severity and to all lower
     `W${HEADER}Lock is busy\n`,
     `E${HEADER}Pass failed\n`,
   ];
-  assertEquals(contents(directory.path), {
+  assertEquals(await logging.contents(directory.path), {
     "apiserver-proxy-sidecar.ERROR": `-> ${name("ERROR")}`,
     "apiserver-proxy-sidecar.INFO": `-> ${name("INFO")}`,
     "apiserver-proxy-sidecar.WARNING": `-> ${name("WARNING")}`,
@@ -29,7 +29,7 @@ Deno.test("LogFiles writes a record to the file of its severity and to all lower
     [name("INFO")]: info + warning + error,
     [name("WARNING")]: warning + error,
   });
-  assertEquals(logging.stderr(), error);
+  assertEquals(await logging.stderr(), error);
 });
 
 Deno.test("LogFiles writes a record to one file only with --one_output", async () => {
@@ -37,7 +37,7 @@ Deno.test("LogFiles writes a record to one file only with --one_output", async (
   await using logging = await testLogging({ ...FILES, dir: directory.path, oneOutput: true });
   logging.log.error("Pass failed");
   logging.log.info("Added address");
-  assertEquals(contents(directory.path), {
+  assertEquals(await logging.contents(directory.path), {
     "apiserver-proxy-sidecar.ERROR": `-> ${name("ERROR")}`,
     "apiserver-proxy-sidecar.INFO": `-> ${name("INFO")}`,
     [name("ERROR")]: `E${HEADER}Pass failed\n`,
@@ -49,7 +49,7 @@ Deno.test("LogFiles is in the temporary directory without --log_dir", async () =
   using directory = temporaryDirectory();
   await using logging = await testLogging(FILES, { tempDir: directory.path });
   logging.log.info("Added address");
-  assertEquals(Object.keys(contents(directory.path)), ["apiserver-proxy-sidecar.INFO", name("INFO")]);
+  assertEquals(Object.keys(await logging.contents(directory.path)), ["apiserver-proxy-sidecar.INFO", name("INFO")]);
 });
 
 Deno.test("LogFiles makes names of what is unknown or strange", async () => {
@@ -77,28 +77,31 @@ Deno.test("LogFiles makes names of what is unknown or strange", async () => {
   );
 });
 
-Deno.test("LogFiles writes to standard error what its flags ask for", async () => {
+Deno.test("setUpLogging() routes records to standard error as its flags ask for", async () => {
   using directory = temporaryDirectory();
-  const said: Record<string, string> = {};
-  for (const stderrThreshold of ["INFO", "WARNING", "ERROR", "FATAL"] as const) {
-    for (const alsoToStderr of [false, true]) {
-      await using logging = await testLogging({ ...FILES, dir: directory.path, stderrThreshold, alsoToStderr });
-      logging.log.info("i");
-      logging.log.warning("w");
-      logging.log.error("e");
-      said[`${stderrThreshold} ${alsoToStderr}`] = logging.stderr().replaceAll(/^.* (.)\n/gm, "$1");
-    }
-  }
-  assertEquals(said, {
-    "INFO false": "iwe",
-    "INFO true": "iwe",
-    "WARNING false": "we",
-    "WARNING true": "iwe",
-    "ERROR false": "e",
-    "ERROR true": "iwe",
-    "FATAL false": "",
-    "FATAL true": "iwe",
-  });
+  const said = async (config: Partial<LogConfig>) => {
+    await using logging = await testLogging({ skipLogHeaders: true, dir: directory.path, ...config });
+    logging.log.info("i");
+    logging.log.warning("w");
+    logging.log.error("e");
+    return (await logging.stderr()).replaceAll(/^.* (.)\n/gm, "$1");
+  };
+  const SEVERITIES = ["INFO", "WARNING", "ERROR", "FATAL"] as const;
+  const each = async (config: (severity: typeof SEVERITIES[number]) => Partial<LogConfig>) => {
+    const all = [];
+    for (const severity of SEVERITIES) all.push(await said(config(severity)));
+    return all;
+  };
+  const filtered = ["iwe", "we", "e", ""];
+  assertEquals(await each((stderrThreshold) => ({ toStderr: false, stderrThreshold })), filtered);
+  assertEquals(
+    await each((alsoToStderrThreshold) => ({ toStderr: false, alsoToStderr: true, alsoToStderrThreshold })),
+    filtered,
+  );
+  const also = { toStderr: false, alsoToStderr: true, legacyThreshold: false };
+  assertEquals(await each((stderrThreshold) => ({ ...also, stderrThreshold })), Array(4).fill("iwe"));
+  assertEquals(await each((stderrThreshold) => ({ stderrThreshold, alsoToStderr: true })), Array(4).fill("iwe"));
+  assertEquals(await each((stderrThreshold) => ({ stderrThreshold, legacyThreshold: false })), filtered);
 });
 
 Deno.test("LogFiles begins each file with a header, unless that is skipped or the lines are JSON", async () => {
@@ -107,6 +110,7 @@ Deno.test("LogFiles begins each file with a header, unless that is skipped or th
   const written = async (config: Partial<LogConfig>) => {
     await using logging = await testLogging({ toStderr: false, file, ...config });
     logging.log.info("Started");
+    await logging.flush();
     return await Deno.readTextFile(file);
   };
   const line = `I${HEADER}Started\n`;
@@ -122,11 +126,12 @@ Deno.test("LogFiles opens a new file and moves the link when one of --log_dir is
   const line = `I${HEADER}Pass 1\n`;
   await using logging = await testLogging({ ...FILES, dir: directory.path, fileMaxSize: 2 * line.length });
   for (let pass = 1; pass <= 5; pass++) logging.log.info(`Pass ${pass}`);
+  await logging.flush();
   logging.clock.time += 1000;
   for (let pass = 6; pass <= 7; pass++) logging.log.info(`Pass ${pass}`);
   const pass = (n: number, header = HEADER) => `I${header}Pass ${n}\n`;
   const later = HEADER.replace(":03.", ":04.");
-  assertEquals(contents(directory.path), {
+  assertEquals(await logging.contents(directory.path), {
     "apiserver-proxy-sidecar.INFO": `-> ${name("INFO", "20260709-080504")}`,
     [name("INFO")]: pass(1) + pass(2),
     [`${name("INFO")}.1`]: pass(3) + pass(4),
@@ -144,7 +149,7 @@ Deno.test("LogFiles renames a full --log_file aside", async () => {
   logging.log.info("A record longer than the limit is in a file of its own, and whole", { text: "x".repeat(100) });
   logging.log.info("Pass 6");
   const pass = (n: number) => `I${HEADER}Pass ${n}\n`;
-  assertEquals(contents(directory.path), {
+  assertEquals(await logging.contents(directory.path), {
     "log": pass(6),
     "log.20260709-080503": pass(1) + pass(2),
     "log.20260709-080503.1": pass(3) + pass(4),
@@ -161,7 +166,7 @@ Deno.test("LogFiles puts a --log_file aside that is full when it starts", async 
   await Deno.writeTextFile(file, "before\n".repeat(10));
   await using logging = await testLogging({ toStderr: false, file, fileMaxSize: 70 });
   logging.log.info("Started");
-  assertEquals(contents(directory.path), {
+  assertEquals(await logging.contents(directory.path), {
     "log": `${FILE_HEADER}I${HEADER}Started\n`,
     "log.20260709-080503": "before\n".repeat(10),
   });
@@ -171,5 +176,6 @@ Deno.test("LogFiles makes files that other users cannot read", async () => {
   using directory = temporaryDirectory();
   await using logging = await testLogging({ ...FILES, dir: directory.path });
   logging.log.info("Started");
+  await logging.flush();
   assertEquals((await Deno.stat(`${directory.path}/${name("INFO")}`)).mode! & 0o007, 0);
 });

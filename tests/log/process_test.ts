@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import type { LogConfig } from "../../lib/log/config.ts";
 import type { Step } from "./child.ts";
 import { contents, FILE_HEADER, HEADER, temporaryDirectory } from "../support/logging.ts";
@@ -52,6 +52,16 @@ Deno.test("setUpLogging() needs read, write, hostname and uid for files", async 
     "apiserver-proxy-sidecar.INFO": `-> ${name}`,
     [name]: `${FILE_HEADER.replace("node-1.example.org", Deno.hostname())}I${HEADER}Started\n`,
   });
+});
+
+Deno.test("LogFiles writes to devices, some of which Deno opens only with all permissions", async () => {
+  const permissions = ["--allow-read", "--allow-write", "--allow-sys=hostname,uid"];
+  const steps: Step[] = [{ log: "info", message: "One" }, { wait: 60_000 }, { log: "info", message: "Two" }];
+  for (const file of ["/dev/stdout", "/dev/stderr"]) {
+    const config = { toStderr: false, file, fileMaxSize: 1, skipLogHeaders: true };
+    assertEquals(await run({ config, steps, permissions }), `I${HEADER}One\nI${LATER}Two\n`);
+  }
+  assertEquals(await run({ config: { toStderr: false, file: "/dev/null" }, steps, permissions }), "");
 });
 
 Deno.test("LogFiles writes to standard error without the permissions that files need", async () => {
@@ -134,7 +144,13 @@ Deno.test("LogFiles lets a file grow that it cannot rename, says so once, and tr
   assertEquals(contents(directory.path), { log: `${`I${HEADER}One\n`.repeat(3)}I${LATER}Two\n` });
 });
 
-Deno.test("Stderr loses nothing in a full pipe that does not block", async () => {
+Deno.test("setUpLogging() loses none of 100,000 records, and keeps their order", async () => {
+  const steps: Step[] = [{ log: "info", message: "Pass %", repeat: 100_000 }];
+  const output = await run({ config: { skipHeaders: true }, steps });
+  assert(output === Array.from({ length: 100_000 }, (_, n) => `Pass ${n}\n`).join(""), output.slice(0, 200));
+});
+
+Deno.test("setUpLogging() loses nothing in a full pipe that does not block", async () => {
   // Reads nothing before the pipe is full: by then a write has failed with EAGAIN.
   const reader = `
     pipe(my $r, my $w);

@@ -40,8 +40,31 @@ const TEXTS: readonly (readonly [FailureKind, string])[] = [
   ["no-table", "iptables v1.8.9 (legacy): can't initialize iptables table `raw': Table does not exist\n"],
   ["unsupported", "iptables-restore v1.8.9 (legacy): Couldn't load target `NOTRACK':No such file or directory\n"],
   ["unsupported", 'iptables-restore v1.8.9 (legacy): unknown option "--notrack"\n'],
-  ["other", "iptables-restore: line 2 failed\n"],
-  ["other", "iptables-restore: line 3 failed: Bad rule (does a matching rule exist in that chain?).\n"],
+  ["unexplained", "iptables-restore: line 2 failed\n"],
+  ["unexplained", "# Warning: iptables-legacy tables present\niptables-nft-restore: line 5 failed\n"], // 1.8.7
+  ["absent", "iptables-restore: line 3 failed: Bad rule (does a matching rule exist in that chain?).\n"],
+  ["exists", "iptables-nft-restore: line 4 failed: Chain already exists.\n"],
+  [
+    "incompatible",
+    "iptables-nft-restore v1.8.9 (nf_tables): chain `INPUT' in table `filter' is incompatible, use 'nft' tool.\n",
+  ],
+  [
+    "unreadable",
+    "Error: unknown ipv4 meta key\niptables-nft-restore v1.8.9 (nf_tables): Parsing nftables rule failed\n" +
+    "Perhaps iptables-nft-restore or your kernel needs to be upgraded.\n",
+  ],
+  [
+    "owned",
+    "iptables-nft-restore v1.8.9 (nf_tables): \nline 2: CHAIN_ADD failed (Operation not permitted): chain OUTPUT\n",
+  ],
+  [
+    "foreign-chain",
+    "iptables-nft-restore v1.8.9 (nf_tables): \nline 2: CHAIN_ADD failed (Operation not supported): chain INPUT\n",
+  ],
+  ["no-netlink", "iptables-nft-restore/1.8.9 Failed to initialize nft: Protocol not supported\n"],
+  ["no-netlink", "iptables v1.8.9 (nf_tables): Could not fetch rule set generation id: Invalid argument\n"],
+  ["no-netlink", "iptables v1.8.9 (nf_tables): TABLE_ADD failed (Operation not supported): table filter\n"],
+  ["no-netlink", "Cannot open netlink socket: Protocol not supported\n"],
   ["other", 'Cannot find device "dummy0"\n'],
   ["other", "Error: ipv4: Address already assigned.\n"],
   ["other", "Error: ipv6: address not found.\n"],

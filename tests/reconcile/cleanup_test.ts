@@ -1,12 +1,12 @@
 import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
+import { desired } from "../../lib/desired/desired.ts";
 import { cleanup } from "../../lib/reconcile/cleanup.ts";
 import type { Backend } from "../../lib/node/iptables.ts";
 import { Journal } from "../../lib/report/change_log.ts";
-import { configOf, FakeNode } from "../support/fake_node.ts";
+import { configFrom, FakeNode } from "../support/fake_node.ts";
+import { FROM, TO } from "../support/texts.ts";
 
 const FLAGS = "--ip-address=10.96.0.2 --interface=dummy0 --setup-iptables";
-const TO = "-d 10.96.0.2/32 -p tcp -m tcp --dport 443";
-const FROM = "-s 10.96.0.2/32 -p tcp -m tcp --sport 443";
 const LINK = `ip link add name dummy0 type dummy
 ip link set dev dummy0 alias apiserver-proxy-sidecar up
 `;
@@ -167,6 +167,7 @@ Deno.test("cleanup() ends within 10 s when each answer takes 3 s and no rule can
 
 function clean(node: FakeNode, backends: readonly Backend[] = ["nft"], flags = FLAGS): Promise<boolean> {
   const { clock } = node;
-  const options = { clock, journal: new Journal("absent", clock.now), backends };
-  return clock.until(cleanup(configOf(flags), { runner: node, commandTimeout: 10_000 }, options));
+  const observer = new Journal("absent", clock.now);
+  const wanted = desired(configFrom(flags), "present");
+  return clock.until(cleanup(wanted, { runner: node, clock, commandTimeout: 10_000, observer, backends }));
 }

@@ -1,10 +1,11 @@
 import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
 import { CommandError, type FailureKind } from "../../lib/node/command_error.ts";
 import { desired } from "../../lib/desired/desired.ts";
-import { pass, type Report, tools } from "../../lib/reconcile/reconcile.ts";
+import type { Report } from "../../lib/reconcile/pass.ts";
+import { pass, tools } from "../support/passes.ts";
 import { settle } from "../../lib/reconcile/settle.ts";
 import { FakeClock } from "../support/fake_clock.ts";
-import { configOf, FakeNode } from "../support/fake_node.ts";
+import { configFrom, FakeNode } from "../support/fake_node.ts";
 
 Deno.test("settle() makes one pass when it goes well", async () => {
   const { said, ended, clock } = await settleWith(["ok"]);
@@ -103,7 +104,7 @@ Deno.test("settle() wins against a program that removes the rules a few times", 
 });
 
 function settleNode(node: FakeNode): Promise<boolean> {
-  const wanted = desired(configOf("--ip-address=10.96.0.2 --setup-iptables"), "present");
+  const wanted = desired(configFrom("--ip-address=10.96.0.2 --setup-iptables"), "present");
   const place = { runner: node, commandTimeout: 10_000 };
   const { addresses, rules } = tools(place, wanted, { backend: "legacy" });
   return settle((_, signal) => {
@@ -137,5 +138,5 @@ function reportOf(step: Step): Report {
   const looked = ok || step === "drift" || step === "hopeless";
   const error = looked ? undefined : new CommandError(["ip"], { kind: step, said: "" });
   const finding = looked ? { item, state: "present", ok, repairs } as const : undefined;
-  return { items: [{ item, before: finding, after: finding, remedies: [], error }], ok, duration: 1 };
+  return { items: [{ item, before: finding, after: finding, error }], ok, duration: 1, commands: [] };
 }

@@ -1,14 +1,14 @@
 import { assertEquals } from "@std/assert";
 import { desired } from "../../lib/desired/desired.ts";
 import { Journal } from "../../lib/report/change_log.ts";
-import { setUpLogging } from "../../lib/log/mod.ts";
-import type { Cause } from "../../lib/daemon/loop.ts";
-import { pass, tools } from "../../lib/reconcile/reconcile.ts";
-import { configOf, FakeNode } from "../support/fake_node.ts";
+import type { Cause } from "../../lib/reconcile/observer.ts";
+import { pass, tools } from "../support/passes.ts";
+import { fakeLog } from "../support/fake_log.ts";
+import { reportOf } from "../support/reports.ts";
+import { configFrom, FakeNode } from "../support/fake_node.ts";
+import { FROM, TO } from "../support/texts.ts";
 
 const FLAGS = "--ip-address=10.96.0.2 --setup-iptables";
-const TO = "-d 10.96.0.2/32 -p tcp -m tcp --dport 443";
-const FROM = "-s 10.96.0.2/32 -p tcp -m tcp --sport 443";
 const ADDED = [
   `I Added rule rule="raw PREROUTING ${TO} -j NOTRACK" cause="start"`,
   `I Added rule rule="raw OUTPUT ${TO} -j NOTRACK" cause="start"`,
@@ -38,11 +38,11 @@ Deno.test("Journal tells what was there instead", async () => {
   const journal = new Journal("present", node.clock.now);
   await keep(node, journal, { flags: `${FLAGS} --interface=dummy0` });
   node.apply(`iptables-nft -A INPUT ${TO} -j ACCEPT\niptables-nft -A INPUT ${TO} -j ACCEPT`);
-  log.clear();
   node.apply("ip link set dev dummy0 down\nip address add 10.96.0.2/32 dev lo scope host");
   assertEquals(await log.during(() => keep(node, journal, { flags: `${FLAGS} --interface=dummy0`, cause: "event" })), [
     'I Brought up link interface="dummy0" found="down" cause="event"',
-    'I Brought back to one address address="10.96.0.2/32" interface="dummy0" found="also as /32 on lo" cause="event"',
+    'I Brought back to one address address="10.96.0.2/32" interface="dummy0" found="also as /32 on lo" ' +
+    'removed="10.96.0.2/32 on lo" cause="event"',
     `I Brought back to one rule rule="filter INPUT ${TO} -j ACCEPT" found="3 copies" cause="event"`,
   ]);
 });
@@ -113,7 +113,7 @@ Deno.test("Journal tells rules with one problem in one record, and names a few o
   node.missing.add("iptables-restore");
   const journal = new Journal("present", node.clock.now);
   const flags = `${FLAGS} --port=443,444`;
-  const names = desired(configOf(flags), "present").rules.slice(0, 5)
+  const names = desired(configFrom(flags), "present").rules.slice(0, 5)
     .map(({ table, chain, spec }) => `${table} ${chain} ${spec}`);
   assertEquals(await log.during(() => keep(node, journal, { flags })), [
     'I Added address address="10.96.0.2/32" interface="lo" cause="interval"',
@@ -167,6 +167,33 @@ Deno.test("Journal tells each pass in one line at -v=2", async () => {
   ]);
 });
 
+Deno.test("Journal tells a warning once, and anew when it is another or comes back", async () => {
+  await using log = await capture();
+  const journal = new Journal("present", () => 0);
+  const tell = (warning?: string) =>
+    log.during(() => {
+      const more = warning === undefined ? {} : { warning };
+      journal.onPass(reportOf(configFrom(FLAGS), { address: { more } }), { cause: "interval" });
+    });
+  const told = 'W The node\'s own: left as it is address="10.96.0.2/32" interface="lo"';
+  assertEquals(await tell("the node's own: left as it is"), [told]);
+  assertEquals(await tell("the node's own: left as it is"), []);
+  assertEquals(await tell("other"), ['W Other address="10.96.0.2/32" interface="lo"']);
+  assertEquals(await tell(), []);
+  assertEquals(await tell("the node's own: left as it is"), [told]);
+});
+
+Deno.test("Journal names what a repair removed", async () => {
+  await using log = await capture();
+  const journal = new Journal("present", () => 0);
+  const more = { verb: "added", removes: ["10.96.0.2/24 on eth0", "10.96.0.2/32 on eth1"] };
+  const report = reportOf(configFrom(FLAGS), { address: { before: "missing", more } });
+  assertEquals(await log.during(() => journal.onPass(report, { cause: "event" })), [
+    'I Added address address="10.96.0.2/32" interface="lo" ' +
+    'removed="10.96.0.2/24 on eth0, 10.96.0.2/32 on eth1" cause="event"',
+  ]);
+});
+
 interface KeepOptions {
   readonly flags?: string;
   readonly want?: "present" | "absent";
@@ -178,40 +205,18 @@ interface KeepOptions {
 async function keep(node: FakeNode, journal: Journal, options: KeepOptions = {}): Promise<void> {
   const { flags = FLAGS, want = "present", cause = "interval", damped = false } = options;
   const place = { runner: node, commandTimeout: 1000 };
-  const { addresses, rules } = tools(place, desired(configOf(flags), want));
+  const { addresses, rules } = tools(place, desired(configFrom(flags), want));
   const report = await pass(place, [addresses, ...rules]);
   journal.onPass({ ...report, items: report.items.map((item) => ({ ...item, damped })) }, { cause });
 }
 
-interface Captured extends AsyncDisposable {
-  clear(): void;
-  /** What is logged while something is done, as the severity and the text. */
-  during(work: () => Promise<void>): Promise<readonly string[]>;
-}
-
-async function capture(verbosity = 0): Promise<Captured> {
-  const lines: string[] = [];
-  const host = {
-    program: "apiserver-proxy-sidecar",
-    version: "0",
-    pid: 1,
-    clock: { now: () => 0 },
-    callSiteOf: () => ({ file: "change_log.ts", directory: "report", line: 1 }),
-    stderr: {
-      write(bytes: Uint8Array): number {
-        lines.push(new TextDecoder().decode(bytes).replace(/^(.)\d{4} .*? journal\.ts:1\] /, "$1 ").trimEnd());
-        return bytes.length;
-      },
-    },
+/** What is logged while something is done, as the severity and the text. */
+async function capture(verbosity = 0) {
+  const log = await fakeLog(verbosity);
+  const during = async (work: () => void | Promise<void>) => {
+    log.take();
+    await work();
+    return log.take();
   };
-  const logging = await setUpLogging({ ...configOf(FLAGS).log, verbosity }, host);
-  return {
-    clear: () => void lines.splice(0),
-    async during(work) {
-      const from = lines.length;
-      await work();
-      return lines.slice(from);
-    },
-    [Symbol.asyncDispose]: () => logging[Symbol.asyncDispose](),
-  };
+  return { during, [Symbol.asyncDispose]: () => log[Symbol.asyncDispose]() };
 }

@@ -4,7 +4,7 @@ import type { Config } from "../../lib/config/config.ts";
 import { ListenError, openServers, type Servers } from "../../lib/report/serve.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 import { eventually } from "../support/program.ts";
-import { configOf, reportOf } from "../support/reports.ts";
+import { configOf, itemsOf, reportOf } from "../support/reports.ts";
 
 /** Any free port. */
 const FREE = { hostname: "127.0.0.1", port: 0 };
@@ -85,7 +85,8 @@ function undated(answer: string): string {
 }
 
 function open(places?: Partial<Config>, clock: Clock = monotonicClock): Promise<Servers> {
-  return openServers(configFor(places), clock);
+  const config = configFor(places);
+  return openServers(config, itemsOf(config), clock);
 }
 
 Deno.test("openServers() answers at each path what the observers were told", async () => {
@@ -95,8 +96,11 @@ Deno.test("openServers() answers at each path what the observers were told", asy
     await get(servers, "/readyz"),
     /^HTTP\/1.1 503 Service Unavailable\r\n[^]*\nfailed: look: not done yet\n/,
   );
-  const request = { cause: "start", scope: "all", at: 0 } as const;
-  for (const observer of servers.observers) observer.onPass?.(reportOf(configFor(), ALL), request);
+  for (const about of ["addresses", "rules"] as const) {
+    for (const observer of servers.observers) {
+      observer.onPass?.(reportOf(configFor(), ALL), { cause: "start", about, at: 0 });
+    }
+  }
   assertEquals(
     undated(await get(servers, "/readyz")),
     answer(
@@ -109,7 +113,7 @@ Deno.test("openServers() answers at each path what the observers were told", asy
   const page = await get(servers, "/metrics");
   const body = page.slice(page.indexOf("\r\n\r\n") + 4);
   assertEquals(undated(page), answer("200 OK", body, "", "text/plain; version=0.0.4; charset=utf-8"));
-  assertMatch(body, /^apiserver_proxy_sidecar_passes_total\{result="ok",cause="start"\} 1$/m);
+  assertMatch(body, /^apiserver_proxy_sidecar_passes_total\{result="ok",cause="start"\} 2$/m);
   for (const observer of servers.observers) observer.onStop?.();
   assertMatch(await get(servers, "/readyz"), /^HTTP\/1.1 503 [^]*\nfailed: stop: asked for\n/);
 });
@@ -236,7 +240,7 @@ Deno.test("openServers() ends all connections when it is disposed of", async () 
 
 Deno.test("openServers() opens nothing that is not asked for, and nothing at all for one pass", async () => {
   for (const config of [configOf(), { ...configFor(), daemon: false }]) {
-    await using servers = await openServers(config, monotonicClock);
+    await using servers = await openServers(config, itemsOf(config), monotonicClock);
     assertEquals([servers.addresses, servers.observers], [[], []]);
   }
 });

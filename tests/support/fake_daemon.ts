@@ -5,13 +5,15 @@
  */
 import { assertEquals } from "@std/assert";
 import { runDaemon } from "../../lib/daemon/daemon.ts";
-import { Keeper } from "../../lib/reconcile/keeper.ts";
+import { desired } from "../../lib/desired/desired.ts";
+import { AddressKeeper } from "../../lib/reconcile/addresses.ts";
+import { backendOf, RulesKeeper } from "../../lib/reconcile/rules.ts";
+import type { WatcherEvent } from "../../lib/reconcile/observer.ts";
 import type { Signals } from "../../lib/daemon/signals.ts";
 import type { FakeClock } from "./fake_clock.ts";
 import { FakeNode } from "./fake_node.ts";
 import { configOf } from "./reports.ts";
-
-const TO = "-d 10.96.0.2/32 -p tcp -m tcp --dport 443";
+import { TO } from "./texts.ts";
 
 /** What `nft monitor` prints when a rule of ours goes. */
 export const RULE_GONE = "delete rule ip filter INPUT handle 7\n";
@@ -24,8 +26,8 @@ export interface Run extends AsyncDisposable {
   readonly stop: AbortController;
   /** When, why and about what each pass was made, and how it ended. */
   readonly passes: string[];
-  /** The watchers that ended. */
-  readonly restarts: readonly string[];
+  /** What became of the watchers. */
+  readonly watchers: WatcherEvent[];
   /** How often it was told of the first signal to stop. */
   readonly stops: number;
   readonly running: Promise<void>;
@@ -42,31 +44,42 @@ export interface StartOptions {
 }
 
 /** Starts a daemon that keeps 10.96.0.2 and its rules. */
-export function startDaemon(flags: readonly string[] = [], options: StartOptions = {}): Run {
-  const { state = "", prepare = () => {} } = options;
+export function startDaemon(flags: readonly string[] = [], startOptions: StartOptions = {}): Run {
+  const { state = "", prepare = () => {} } = startOptions;
   const node = new FakeNode(state);
   prepare(node);
   const { clock } = node;
   const config = configOf("--setup-iptables", ...flags);
   const stop = new AbortController();
   const signals = { stop: stop.signal, onReload: () => {} } as Signals;
-  const restarts: string[] = [];
+  const watchers: WatcherEvent[] = [];
   const passes: string[] = [];
-  const run = { node, clock, signals, stop, passes, restarts, stops: 0, afterPass: () => {} };
-  const running = runDaemon({
+  const run = { node, clock, signals, stop, passes, watchers, stops: 0, afterPass: () => {} };
+  const wanted = desired(config, "present");
+  const { commandTimeout } = config;
+  const options = { runner: node, clock, commandTimeout };
+  const keepers = [
+    new RulesKeeper(wanted, backendOf(config), { ...options, looksForStrays: true }),
+    new AddressKeeper(wanted, options),
+  ];
+  const keeping = runDaemon({
     config,
-    keeper: new Keeper(config, { runner: node, clock }),
+    desired: wanted,
+    keepers,
     runner: node,
     clock,
     signals,
     observers: [{}, {
-      onPass({ ok }, { cause, scope }) {
-        passes.push(`${Math.round(clock.now())} ${cause} ${scope} ${ok ? "ok" : "not ok"}`);
+      onPass({ ok }, { cause, about }) {
+        passes.push(`${Math.round(clock.now())} ${cause} ${about} ${ok ? "ok" : "not ok"}`);
         run.afterPass();
       },
-      onWatcherRestart: (program) => void restarts.push(program),
+      onWatcher: (event) => void watchers.push(event),
       onStop: () => void run.stops++,
     }],
+  });
+  const running = keeping.then(async () => {
+    for (const keeper of keepers) await keeper[Symbol.asyncDispose]();
   });
   return Object.assign(run, {
     running,

@@ -20,6 +20,8 @@ export interface FakeAddress {
   /** Seconds. */
   valid: number;
   preferred: number;
+  /** Of IPv6, added without `nodad`, for ever: but for `lo` the links of this model have no carrier. */
+  tentative: boolean;
   dadFailed: boolean;
 }
 
@@ -27,6 +29,8 @@ export interface FakeAddress {
 export interface FakeLink {
   readonly name: string;
   readonly kind: string;
+  readonly altnames: string[];
+  group: string;
   alias: string | undefined;
   up: boolean;
   addresses: FakeAddress[];
@@ -36,7 +40,7 @@ const FOREVER = 0xffff_ffff;
 
 /** The links of a {@linkcode FakeNode}, by index. */
 export class FakeLinks {
-  readonly #links: FakeLink[] = [{ name: "lo", kind: "loopback", alias: undefined, up: false, addresses: [] }];
+  readonly #links: FakeLink[] = [newLink("lo", "loopback")];
   readonly #lacking: (kind: string) => boolean;
 
   /** @param lacking Says whether the kernel lacks a type of link. */
@@ -45,11 +49,15 @@ export class FakeLinks {
     this.run("link set dev lo up");
   }
 
-  /** The link of this name. @throws {Refusal} if there is none */
+  /** The link of this name, or alternative name. @throws {Refusal} if there is none */
   get(name: string): FakeLink {
-    const link = this.#links.find((link) => link.name === name);
+    const link = this.#find(name);
     if (link === undefined) throw new Refusal(`Cannot find device "${name}"`);
     return link;
+  }
+
+  #find(name: string): FakeLink | undefined {
+    return this.#links.find((link) => link.name === name || link.altnames.includes(name));
   }
 
   /**
@@ -70,10 +78,13 @@ export class FakeLinks {
         this.#remove(words);
         return "";
       case "link add":
-        this.#create(options(words, ["name", "type"]));
+        this.#create(options(words, ["name", "group", "type"]));
+        return "";
+      case "link property":
+        this.#rename(options(words.slice(1), ["dev", "altname"]));
         return "";
       case "link set":
-        this.#set(options(words, ["dev", "alias"], ["up", "down"]));
+        this.#set(options(words, ["dev", "group", "alias"], ["up", "down"]));
         return "";
       case "link del":
         this.#delete(options(words, ["dev"]));
@@ -87,9 +98,10 @@ export class FakeLinks {
   dump(): readonly string[] {
     const links = this.#links.toSorted((a, b) => a.name < b.name ? -1 : 1);
     return [
-      ...links.flatMap(({ name, kind, alias, up }) =>
+      ...links.flatMap(({ name, altnames, group, kind, alias, up }) =>
         name === "lo" ? up ? [] : ["ip link set dev lo down"] : [
-          `ip link add name ${name} type ${kind}`,
+          `ip link add name ${name}${group === "default" ? "" : ` group ${group}`} type ${kind}`,
+          ...altnames.map((altname) => `ip link property add dev ${name} altname ${altname}`),
           ...alias === undefined && !up
             ? []
             : [`ip link set dev ${name}${alias === undefined ? "" : ` alias ${alias}`}${up ? " up" : ""}`],
@@ -100,7 +112,7 @@ export class FakeLinks {
           [
             `ip address add ${address.ip}${address.peer === undefined ? "" : ` peer ${address.peer}`}`,
             `/${address.prefixLength} dev ${name}`,
-            address.family === 4 ? ` scope ${address.scope}` : " nodad",
+            address.family === 4 ? ` scope ${address.scope}` : address.tentative ? "" : " nodad",
             address.broadcast === undefined ? "" : ` broadcast ${address.broadcast}`,
             address.valid === FOREVER && address.preferred === FOREVER
               ? ""
@@ -113,31 +125,45 @@ export class FakeLinks {
   }
 
   #show(words: readonly string[]): string {
-    const { dev } = options(words, ["dev"]);
-    const links = this.#links.filter(({ name }) => dev === undefined || name === dev);
-    if (links.length === 0) throw new Refusal(`Device "${dev}" does not exist.`);
-    return `${JSON.stringify(links.map((link) => this.#json(link)))}\n`;
+    const { dev, to } = options(words, ["dev", "to"]);
+    const device = dev === undefined ? undefined : this.#find(dev);
+    if (dev !== undefined && device === undefined) throw new Refusal(`Device "${dev}" does not exist.`);
+    const links = this.#links.filter((link) =>
+      (device === undefined || link === device) &&
+      (to === undefined || link.addresses.some(({ ip }) => ip === ntop(to)))
+    );
+    return `${JSON.stringify(links.map((link) => this.#json(link, to)))}\n`;
   }
 
-  #json(link: FakeLink): unknown {
-    const { name, kind, up, alias, addresses } = link;
+  /** Those that the filter hides of other families are left out, of the same family `{}`. */
+  #json(link: FakeLink, to: string | undefined): unknown {
+    const { name, altnames, group, kind, up, alias } = link;
+    const family = to === undefined ? undefined : to.includes(":") ? 6 : 4;
+    const addresses = link.addresses.filter((address) => family === undefined || address.family === family);
     return {
       ifindex: this.#links.indexOf(link) + 1,
       ifname: name,
       flags: [...kind === "loopback" ? ["LOOPBACK"] : ["BROADCAST", "MULTICAST"], ...up ? ["UP", "LOWER_UP"] : []],
+      group,
       ...alias !== undefined && { ifalias: alias },
-      addr_info: addresses.map(({ family, ip, peer, prefixLength, scope, broadcast, secondary, ...rest }) => ({
-        family: family === 4 ? "inet" : "inet6",
-        local: ip,
-        ...peer !== undefined && { address: peer },
-        prefixlen: prefixLength,
-        ...broadcast !== undefined && { broadcast },
-        scope,
-        ...secondary && { secondary },
-        ...rest.dadFailed && { dadfailed: true },
-        valid_life_time: rest.valid,
-        preferred_life_time: rest.preferred,
-      })),
+      ...altnames.length > 0 && { altnames },
+      addr_info: addresses.map(({ family, ip, peer, prefixLength, scope, broadcast, secondary, ...rest }) =>
+        to !== undefined && ip !== ntop(to) ? {} : {
+          family: family === 4 ? "inet" : "inet6",
+          local: ip,
+          ...peer !== undefined && { address: peer },
+          prefixlen: prefixLength,
+          ...broadcast !== undefined && { broadcast },
+          scope,
+          ...secondary && { secondary },
+          ...rest.dadFailed && { dadfailed: true },
+          ...rest.preferred === 0 && { deprecated: true },
+          ...rest.tentative && { tentative: true },
+          valid_life_time: rest.valid,
+          // Of a permanent IPv4 address the kernel tells no lifetimes.
+          preferred_life_time: family === 4 && rest.valid === FOREVER ? FOREVER : rest.preferred,
+        }
+      ),
     };
   }
 
@@ -163,6 +189,7 @@ export class FakeLinks {
       secondary: false,
       valid: parseLifetime(given.valid_lft),
       preferred: parseLifetime(given.preferred_lft),
+      tentative: family === 6 && given.nodad === undefined && dev !== "lo",
       dadFailed: false,
     };
     const relatives = link.addresses.filter((other) => sameSubnet(other, address));
@@ -185,7 +212,7 @@ export class FakeLinks {
     const [ip = "", prefix = ""] = ntop(local).split("/");
     const family = ip.includes(":") ? 6 : 4;
     const address = link.addresses.find((other) =>
-      other.ip === ip && other.peer === undefined && other.prefixLength === parsePrefix(prefix)
+      other.ip === ip && (family === 6 || other.peer === undefined) && other.prefixLength === parsePrefix(prefix)
     );
     if (address === undefined) throw new Refusal(`Error: ipv${family}: ${family === 4 ? "A" : "a"}ddress not found.`);
     link.addresses = link.addresses.filter((other) =>
@@ -193,14 +220,19 @@ export class FakeLinks {
     );
   }
 
-  #create({ name = "", type = "" }: Options): void {
+  #create({ name = "", group = "default", type = "" }: Options): void {
     if (this.#lacking(type)) throw new Refusal("Error: Unknown device type.");
-    if (this.#links.some((link) => link.name === name)) throw new Refusal("RTNETLINK answers: File exists");
-    this.#links.push({ name, kind: type, alias: undefined, up: false, addresses: [] });
+    if (this.#find(name) !== undefined) throw new Refusal("RTNETLINK answers: File exists");
+    this.#links.push({ ...newLink(name, type), group });
   }
 
-  #set({ dev = "", alias, up, down }: Options): void {
+  #rename({ dev = "", altname = "" }: Options): void {
+    this.get(dev).altnames.push(altname);
+  }
+
+  #set({ dev = "", group, alias, up, down }: Options): void {
     const link = this.get(dev);
+    if (group !== undefined) link.group = group;
     if (alias !== undefined) link.alias = alias;
     if (up !== undefined && !link.up) {
       link.up = true;
@@ -228,6 +260,10 @@ export function ntop(ip: string): string {
     const quad = [high, low].flatMap((group) => [parseInt(group, 16) >> 8, parseInt(group, 16) & 255]);
     return `::${quad.join(".")}`;
   });
+}
+
+function newLink(name: string, kind: string): FakeLink {
+  return { name, kind, altnames: [], group: "default", alias: undefined, up: false, addresses: [] };
 }
 
 type Options = Readonly<Record<string, string | undefined>>;

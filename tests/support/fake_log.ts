@@ -19,14 +19,9 @@ export async function fakeLog(verbosity = 0): Promise<FakeLog> {
     program: "apiserver-proxy-sidecar",
     version: "0",
     pid: 1,
-    clock: { now: () => 0 },
+    now: () => 0,
     callSiteOf: () => ({ file: "some.ts", directory: "lib", line: 1 }),
-    stderr: {
-      write(bytes: Uint8Array): number {
-        lines.push(new TextDecoder().decode(bytes).replace(/^(.)\d{4} .*? some\.ts:1\] /, "$1 ").trimEnd());
-        return bytes.length;
-      },
-    },
+    stderr: (line) => lines.push(line.replace(/^(.)\d{4} .*? some\.ts:1\] /, "$1 ").trimEnd()),
   });
   return { take: () => lines.splice(0), [Symbol.asyncDispose]: () => logging[Symbol.asyncDispose]() };
 }

@@ -21,7 +21,25 @@ export interface Program {
   end(): number | undefined;
 }
 
-/** `ip -o monitor address link` and `nft monitor destroy`: print events until they are killed. */
+/** A program that prints the same whatever it is told. */
+export class Print implements Program {
+  stdout = "";
+  stderr = "";
+  readonly #text: string;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  line(): void {}
+
+  end(): number {
+    this.stdout = this.#text;
+    return 0;
+  }
+}
+
+/** `ip monitor` and its like: print events until they are killed. */
 export class Monitor implements Program {
   stdout = "";
   stderr = "";
@@ -45,6 +63,38 @@ export class Save implements Program {
   end(): number {
     this.stdout = this.#listing;
     return 0;
+  }
+}
+
+/** `nft --stateless list chain ip filter INPUT` and its like: reads nothing. */
+export class NftList implements Program {
+  stderr = "";
+  constructor(readonly stdout: string) {}
+  line(): void {}
+  end(): number {
+    return 0;
+  }
+}
+
+/** `ip -force -batch /proc/net/ip_tables_names`: complains of the name of each table of the legacy back end. */
+export class TableNames implements Program {
+  stdout = "";
+  stderr = "";
+  readonly #tables: readonly string[];
+  readonly #file: string;
+
+  constructor(tables: readonly string[], file: string) {
+    this.#tables = tables;
+    this.#file = file;
+  }
+
+  line(): void {}
+
+  end(): number {
+    this.stderr = this.#tables.map((table, index) =>
+      `Object "${table}" is unknown, try "ip help".\nCommand failed ${this.#file}:${index + 1}\n`
+    ).join("");
+    return this.stderr === "" ? 0 : 1;
   }
 }
 
@@ -88,6 +138,32 @@ export class Ip implements Program {
   }
 }
 
+/** `ip -json -details address show …`. */
+export class Show implements Program {
+  stdout = "";
+  stderr = "";
+  readonly #links: FakeLinks;
+  readonly #command: string;
+
+  constructor(links: FakeLinks, command: string) {
+    this.#links = links;
+    this.#command = command;
+  }
+
+  line(): void {}
+
+  end(): number {
+    try {
+      this.stdout = this.#links.run(this.#command);
+      return 0;
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      this.stderr = `${error.message}\n`;
+      return 1;
+    }
+  }
+}
+
 /** How {@linkcode Restore} was started. */
 export interface RestoreOptions {
   /** As it was called: `iptables-nft-restore` and the like. */
@@ -111,7 +187,7 @@ export class Restore implements Program {
   readonly #version: string;
   #number = 0;
   /** What COMMIT makes of the table that is open. */
-  #open: { readonly name: string; table: FakeTable; unsupported: string[] } | undefined;
+  #open: { readonly name: string; table: FakeTable; refused: string[] } | undefined;
 
   constructor(node: FakeNode, options: RestoreOptions) {
     const { name, family, legacy } = options;
@@ -129,7 +205,7 @@ export class Restore implements Program {
     if (text.startsWith("#")) this.stdout += `${text}\n`;
     else if (text.startsWith("*") && this.#open === undefined) await this.#begin(text.slice(1));
     else if (text === "COMMIT" && this.#open !== undefined) this.#commit();
-    else if (/^-[SID] /.test(text) && this.#open !== undefined) this.#command(text);
+    else if (/^-[SIDCN] /.test(text) && this.#open !== undefined) this.#command(text);
     else if (text !== "") throw new Error(`FakeNode does not know "${text}" as line ${this.#number} of a restore`);
   }
 
@@ -154,16 +230,16 @@ export class Restore implements Program {
           );
         }
       }
-      if (notPermitted || (noRawTable && name === "raw") || !["raw", "filter"].includes(name)) {
+      if (notPermitted || (noRawTable && name === "raw") || !["raw", "filter", "mangle"].includes(name)) {
         throw this.#usage(`${this.#shown}: unable to initialize table '${name}'`);
       }
     } else if (notPermitted) {
       const said = "Could not fetch rule set generation id: Permission denied (you must be root)";
       throw new Exit(4, `${this.#version}: ${said}\n`);
-    } else if (!["raw", "filter"].includes(name)) {
+    } else if (!["raw", "filter", "mangle"].includes(name)) {
       throw this.#usage(`${this.#shown}: line ${this.#number} table name '${name}' invalid`);
     }
-    this.#open = { name, table: this.#node.table(this.#tables, name), unsupported: [] };
+    this.#open = { name, table: this.#node.table(this.#tables, name), refused: [] };
   }
 
   #command(text: string): void {
@@ -172,29 +248,32 @@ export class Restore implements Program {
     const [, verb, name = ""] = /^(\S+) (\S+)/.exec(text) ?? [];
     const refused = this.#node.refuse.find(([pattern]) => pattern.test(text));
     if (refused !== undefined) throw this.#failure(refused[1]);
-    if (verb === "-S") {
-      const chain = open.table.get(name);
-      if (chain === undefined) throw this.#unlisted(name, open.name);
-      this.stdout += list(name, chain);
-      return;
-    }
+    const chain = open.table.get(name);
+    if (verb === "-S" && chain === undefined) throw this.#unlisted(name, open.name);
     try {
-      open.table = change(open.table, text, this.#node);
+      if (verb === "-S" && chain !== undefined) this.stdout += list(name, chain);
+      else open.table = change(open.table, text, this.#node);
     } catch (error) {
       if (!(error instanceof RuleError)) throw error;
+      if (error.reason === "incompatible") throw this.#unlisted(name, open.name);
+      if (error.reason === "unreadable") throw this.#unreadable(error.said);
       throw this.#failure(
         {
           "no chain": "No chain/target/match by that name.",
           "no rule": "Bad rule (does a matching rule exist in that chain?).",
           "no index": "Index of insertion too big.",
+          "is there": "Chain already exists.",
         }[error.reason],
       );
     }
+    if (verb === "-I" && chain?.foreign) {
+      open.refused.push(`line ${this.#number}: CHAIN_ADD failed (Operation not supported): chain ${name}\n`);
+    }
     if (this.#node.noNotrack && verb === "-I" && /NOTRACK|--notrack/.test(text)) {
-      if (open.unsupported.length === 0) {
+      if (open.refused.length === 0) {
         this.stderr += "Warning: Extension CT revision 0 not supported, missing kernel module?\n";
       }
-      open.unsupported.push(
+      open.refused.push(
         `line ${this.#number}: RULE_INSERT failed (No such file or directory): rule in chain ${name}\n`,
       );
     }
@@ -202,9 +281,9 @@ export class Restore implements Program {
 
   #commit(): void {
     if (this.#open === undefined) return;
-    const { name, table, unsupported } = this.#open;
-    if (unsupported.length > 0) {
-      throw this.#options.legacy ? this.#failure("") : new Exit(4, `${this.#version}: \n${unsupported.join("")}`);
+    const { name, table, refused } = this.#open;
+    if (refused.length > 0) {
+      throw this.#options.legacy ? this.#failure("") : new Exit(4, `${this.#version}: \n${refused.join("")}`);
     }
     this.#node.changeTable(this.#tables, name, table);
     this.#open = undefined;
@@ -214,6 +293,15 @@ export class Restore implements Program {
   #unlisted(chain: string, table: string): Exit {
     const said = `chain \`${chain}' in table \`${table}' is incompatible, use 'nft' tool.`;
     return this.#options.legacy ? this.#failure("") : new Exit(1, `${this.#version}: ${said}\n`);
+  }
+
+  #unreadable(said: string): Exit {
+    const error = said.replace("ipv4", this.#options.family === "ip6tables" ? "ipv6" : "ipv4");
+    return new Exit(
+      3,
+      `Error: ${error}\n${this.#version}: Parsing nftables rule failed\n` +
+        `Perhaps ${this.#options.name} or your kernel needs to be upgraded.\n`,
+    );
   }
 
   /** Legacy never says why. */

@@ -4,7 +4,7 @@
  * @module
  */
 import type { LogConfig } from "../../lib/log/config.ts";
-import { getLog, type Log, type LogHost, setUpLogging } from "../../lib/log/mod.ts";
+import { getLog, type Log, type Logging, type LogHost, setUpLogging } from "../../lib/log/mod.ts";
 
 /** What the logging flags say by default. */
 export const DEFAULTS: LogConfig = {
@@ -14,6 +14,8 @@ export const DEFAULTS: LogConfig = {
   toStderr: true,
   alsoToStderr: false,
   stderrThreshold: "ERROR",
+  alsoToStderrThreshold: "INFO",
+  legacyThreshold: true,
   dir: undefined,
   file: undefined,
   fileMaxSize: 0,
@@ -37,28 +39,24 @@ export const FILE_HEADER = "Log file created at: 2026/07/09 08:05:03\n" +
   "Log line format: [IWEF]mmdd hh:mm:ss.uuuuuu pid file:line] msg\n";
 
 /** A clock that stands still unless a test sets it. */
-export class FixedClock {
+export interface FixedClock {
   /** Milliseconds since the Unix epoch. */
-  time = START;
-
-  /** Says what time it is. */
-  now(): number {
-    return this.time;
-  }
+  time: number;
 }
 
 /** Logging of a test. */
-export interface TestLogging extends AsyncDisposable {
+export interface TestLogging extends Logging {
   readonly log: Log;
   readonly clock: FixedClock;
-  /** All that has been written to standard error since the last call. */
-  stderr(): string;
+  /** All that has been written to standard error since the last call, when the files are written. */
+  stderr(): Promise<string>;
+  /** {@linkcode contents}, when the files are written. */
+  contents(directory: string): Promise<Record<string, string>>;
 }
 
 /** Sets up logging with `config` on a fixed host. */
 export async function testLogging(config: Partial<LogConfig> = {}, host: Partial<LogHost> = {}): Promise<TestLogging> {
-  const clock = new FixedClock();
-  const decoder = new TextDecoder();
+  const clock: FixedClock = { time: START };
   let written = "";
   const logging = await setUpLogging({ ...DEFAULTS, ...config }, {
     program: "apiserver-proxy-sidecar",
@@ -66,23 +64,24 @@ export async function testLogging(config: Partial<LogConfig> = {}, host: Partial
     pid: 4242,
     hostname: () => "node-1.example.org",
     uid: () => 0,
-    clock,
+    now: () => clock.time,
     callSiteOf: () => ({ file: "test.ts", directory: "tests", line: 7 }),
-    stderr: {
-      write(bytes) {
-        written += decoder.decode(bytes);
-        return bytes.length;
-      },
-    },
+    stderr: (line) => void (written += line),
     ...host,
   });
   return {
     log: getLog("test"),
     clock,
-    stderr() {
+    async stderr() {
+      await logging.flush();
       const text = written;
       written = "";
       return text;
+    },
+    flush: () => logging.flush(),
+    async contents(directory) {
+      await logging.flush();
+      return contents(directory);
     },
     [Symbol.asyncDispose]: () => logging[Symbol.asyncDispose](),
   };

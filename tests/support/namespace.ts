@@ -183,7 +183,7 @@ export class Namespace implements AsyncDisposable {
       return new Namespace(holder);
     }
     const stderr = await new Response(holder.stderr).text();
-    await holder.stdin.close().catch(ignoreBrokenPipe);
+    await holder.stdin.close().catch(() => {}); // what it could not be told is in its error
     await holder.status;
     throw new Error(explain(stderr));
   }

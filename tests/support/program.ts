@@ -63,6 +63,7 @@ export async function toolbox(namespace: Namespace, options: ToolboxOptions = {}
     const { name, real, script } of [
       { name: "ip", real: "ip", script: options.ip },
       { name: "nft", real: "nft", script: undefined },
+      ...["prlimit", "ss", "xtables-monitor"].map((name) => ({ name, real: name, script: undefined })),
       ...suite,
     ]
   ) {
@@ -283,7 +284,7 @@ export const WANTED: readonly string[] = [`lo ${ADDRESS}/32 scope host`, ...rule
  * The addresses (but those that each `lo` has, and link-local ones) and the rules of both families in one back end, in
  * the order of their chains; `raw` first, since that is the order in which packets meet them.
  */
-export async function state(namespace: Namespace, backend: Backend = "nft"): Promise<string[]> {
+export async function state(namespace: Pick<Namespace, "ok">, backend: Backend = "nft"): Promise<string[]> {
   const [addresses, ...rules] = await Promise.all([
     namespace.ok(["ip", "-json", "address"]),
     namespace.ok([`iptables-${backend}-save`]),

@@ -1,0 +1,122 @@
+/**
+ * The programs that print a line for each event of the kernel. What they print is a hint to look again, and never taken for
+ * true.
+ *
+ * @module
+ */
+import type { Desired } from "../desired/desired.ts";
+import type { CommandRunner } from "./process.ts";
+
+/** Memory that `nft monitor` may take: it holds the whole ruleset of the node, 4 KiB for each rule. All of us are to fit into 90 MiB. */
+const NFT_MAX_BYTES = 24 << 20;
+/** Processor time that it may take: it begins to read the ruleset anew whenever that changed meanwhile. */
+const NFT_MAX_SECONDS = 2;
+
+/** What a line tells: of something of ours, of others, that events were lost, or nothing that is understood. */
+export type LineKind = "ours" | "foreign" | "lost" | "unknown";
+
+/** A program that prints a line for each event. */
+export interface Monitor {
+  readonly program: "ip" | "nft" | "xtables-monitor";
+  readonly argv: readonly string[];
+  /** The netlink socket through which it hears: protocol, and one of the groups as a bit. */
+  readonly socket: { readonly protocol: number; readonly group: number };
+  /** It joins the group before it does anything else. */
+  readonly listensAtOnce: boolean;
+  judge(line: string): LineKind;
+}
+
+/** `ip monitor`: addresses and links. */
+export function addressMonitor({ link, addresses }: Desired): Monitor {
+  const quoted = (names: readonly string[]) => names.map((name) => name.replaceAll(/[^\w]/g, "\\$&")).join("|");
+  // Whole words, or 10.96.0.2 would be in 10.96.0.20; `eth0@if5:` and `eth0:` are both the link's name.
+  const ours = new RegExp(
+    `(?<![\\w.:-])(?:(?:${quoted([link.name])})(?![\\w.-])|(?:${quoted(addresses.map(({ ip }) => ip))})(?![\\w.:]))`,
+  );
+  return {
+    program: "ip",
+    argv: ["ip", "-o", "monitor", "address", "link"],
+    socket: { protocol: 0, group: 0x10 }, // NETLINK_ROUTE, RTMGRP_IPV4_IFADDR
+    listensAtOnce: true,
+    judge: (line) =>
+      ours.test(line) ? "ours" : /^(?:Deleted )?\d+: /.test(line) ? "foreign" : isLoss(line) ? "lost" : "unknown",
+  };
+}
+
+/**
+ * Finds the monitor of rules in nftables. `xtables-monitor` listens at once and holds no rules, but only since 1.8.11 it
+ * prints an event when it comes, and outlives those of others; before, it is `nft monitor`, whose memory and processor time
+ * are limited.
+ */
+export async function findRuleMonitor(
+  runner: CommandRunner,
+  options: { readonly timeout: number; readonly signal?: AbortSignal },
+): Promise<Monitor> {
+  const { stdout } = await runner.start(["xtables-monitor", "--version"], options).end();
+  const [, major, minor, patch] = /(\d+)\.(\d+)\.(\d+)/.exec(stdout) ?? [];
+  const isModern = Number(major) * 1e6 + Number(minor) * 1e3 + Number(patch) >= 1_008_011;
+  return isModern ? XTABLES_MONITOR : NFT_MONITOR;
+}
+
+const SOCKET = { protocol: 12, group: 0x40 } as const; // NETLINK_NETFILTER, NFNLGRP_NFTABLES
+
+/** `xtables-monitor`, from 1.8.11 on. */
+export const XTABLES_MONITOR: Monitor = {
+  program: "xtables-monitor",
+  argv: ["xtables-monitor", "--event"],
+  socket: SOCKET,
+  listensAtOnce: true,
+  judge(line) {
+    if (
+      /^ EVENT: (?:ip6?tables -t (?:raw|filter) -[DX] (?:PREROUTING|INPUT|OUTPUT)\b|nft: DEL table: table (?:raw|filter) ip)/
+        .test(line)
+    ) return "ours";
+    if (/^ EVENT: |^NEWGEN: |^libxtables: unhandled NFPROTO/.test(line)) return "foreign";
+    return isLoss(line) ? "lost" : "unknown";
+  },
+};
+
+/** `nft monitor`: in plain words, since `destroy` among them is a syntax error from nft 1.0.7 to 1.1.6. */
+export const NFT_MONITOR: Monitor = {
+  program: "nft",
+  argv: ["prlimit", `--data=${NFT_MAX_BYTES}`, `--cpu=${NFT_MAX_SECONDS}`, "nft", "monitor"],
+  socket: SOCKET,
+  listensAtOnce: false,
+  judge(line) {
+    if (/^(?:add|insert|replace|create|# new generation) /.test(line)) return "foreign";
+    if (
+      /^(?:delete|destroy) (?:table ip6? (?:raw|filter)\b|(?:chain|rule) ip6? (?:raw|filter) (?:PREROUTING|INPUT|OUTPUT)\b)/
+        .test(line)
+    ) return "ours";
+    if (/^(?:delete|destroy|flush) /.test(line)) return "foreign";
+    return isLoss(line) ? "lost" : "unknown";
+  },
+};
+
+/** "No buffer space available" of libc, or nft's "We lost some netlink events". */
+function isLoss(line: string): boolean {
+  return /no buffer space|lost .*events/i.test(line);
+}
+
+/**
+ * Whether the kernel hands events to a monitor; undefined if it cannot be asked.
+ *
+ * @param pid Of the monitor. That is its port, unless a process of another container has the same number.
+ */
+export async function isListening(
+  runner: CommandRunner,
+  { socket }: Monitor,
+  pid: number,
+  options: { readonly timeout: number; readonly signal?: AbortSignal },
+): Promise<boolean | undefined> {
+  // The sandbox of Deno reads nothing in /proc, where net/netlink says the same. Newer releases of ss (seen: 6.15) print the
+  // groups only with -p, as if they were of the column of processes.
+  const { stdout, error } = await runner.start(["ss", "-H", "-n", "-e", "-p", "-f", "netlink"], options).end();
+  if (error !== undefined || !stdout.includes(" groups=")) return undefined;
+  return stdout.split("\n").some((line) => {
+    const [, protocol, port, groups = "0"] = /^\d+ +\d+ +(\d+):(-?\d+) .*\bgroups=0x([\da-f]+)/.exec(line) ?? [];
+    // xtables-monitor listens through a second socket, whose port the kernel chooses: it is negative.
+    return Number(protocol) === socket.protocol && (Number(port) === pid || Number(port) < 0) &&
+      (parseInt(groups, 16) & socket.group) !== 0;
+  });
+}
