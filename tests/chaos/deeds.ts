@@ -3,10 +3,11 @@
  *
  * @module
  */
+import { assert } from "@std/assert";
 import { delay } from "@std/async/delay";
 import { ruleLines } from "../support/program.ts";
-import { FAMILIES, type Family, OURS } from "./foreign.ts";
-import type { Random } from "./random.ts";
+import { FAMILIES, type Family, OURS, TABLES } from "./foreign.ts";
+import type { Random } from "../support/random.ts";
 import type { World, WorldOptions } from "./world.ts";
 
 /** One kind of harm. */
@@ -111,4 +112,24 @@ export async function beMoody(
   await world.namespace.ok(["rm", ...files]);
   world.struck();
   return `${program} for ${pause} ms; ${lost}`;
+}
+
+/** What nft calls a family of iptables. */
+export function nftFamily(family: Family): string {
+  return family === 4 ? "ip" : "ip6";
+}
+
+/** The rules that name one of ours as nft lists them, which can read what iptables cannot, and is fast with any ruleset. */
+export async function listed(world: World): Promise<readonly string[]> {
+  // One process for all would give up at the first table that is not there.
+  const lists = FAMILIES.flatMap((family) => TABLES.map((table) => `nft -s list table ${nftFamily(family)} ${table}`));
+  const { stdout } = await world.namespace.run(["sh", "-c", lists.join("\n")]);
+  let where = "";
+  const found: string[] = [];
+  for (const line of stdout.split("\n").map((line) => line.trim())) {
+    if (/^(table|chain) /.test(line)) where = line.startsWith("table") ? line : `${where.split(",")[0]}, ${line}`;
+    else if (/ [sd]addr (10\.96\.0\.2|fd00:96::2) /.test(line)) found.push(`${where} ${line}`);
+  }
+  assert(found.length > 0, `Cannot see any rule through nft:\n${stdout}`);
+  return found.toSorted();
 }

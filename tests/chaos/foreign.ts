@@ -23,6 +23,8 @@ export const TABLES = Object.keys(CHAINS) as readonly Table[];
 
 /** A link of somebody else's. */
 export const FOREIGN_LINK = "br0";
+/** What it is also called: longer than any name of an interface. */
+export const ALTERNATIVE_NAME = "uplink-of-the-machine-by-its-place-0000:00:1f.6".replaceAll(":", "-");
 /** Another one, which the program has nothing to do with. */
 export const OTHER_LINK = "br1";
 
@@ -33,6 +35,7 @@ const LINKS = [
     `link set ${name} addrgenmode none`,
     `link set ${name} up`,
   ]),
+  `link property add dev ${FOREIGN_LINK} altname ${ALTERNATIVE_NAME}`,
   `address add 192.0.2.1/24 dev ${FOREIGN_LINK} broadcast 192.0.2.255`,
   `address add 192.0.2.7/24 dev ${FOREIGN_LINK} broadcast 192.0.2.255`,
   `address add 2001:db8::1/64 dev ${FOREIGN_LINK} nodad`,
@@ -82,17 +85,24 @@ export async function putRules(
   family: Family,
   { tables = TABLES, chain }: { readonly tables?: readonly Table[]; readonly chain?: string } = {},
 ): Promise<void> {
-  const transactions = tables.map((table) => {
+  const program = `${family === 4 ? "iptables" : "ip6tables"}-${backend}-restore`;
+  await namespace.ok([program, "--noflush", ...backend === "legacy" ? ["--wait"] : []], {
+    stdin: savedRules(family, { tables, chain }),
+  });
+}
+
+/** The rules of some tables, or of one chain of them, as iptables-restore takes them; by default all. */
+export function savedRules(
+  family: Family,
+  { tables = TABLES, chain }: { readonly tables?: readonly Table[]; readonly chain?: string | undefined } = {},
+): string {
+  return tables.map((table) => {
     const own = rules(family, table).filter((rule) => chain === undefined || rule.startsWith(`-A ${chain} `));
     const declared = chain === undefined
       ? [":FOREIGN - [0:0]", ...table === "filter" ? [":INPUT DROP [0:0]"] : []]
       : [];
-    return [`*${table}`, ...declared, ...own, "COMMIT"].join("\n");
-  });
-  const program = `${family === 4 ? "iptables" : "ip6tables"}-${backend}-restore`;
-  await namespace.ok([program, "--noflush", ...backend === "legacy" ? ["--wait"] : []], {
-    stdin: `${transactions.join("\n")}\n`,
-  });
+    return [`*${table}`, ...declared, ...own, "COMMIT\n"].join("\n");
+  }).join("");
 }
 
 /** Puts the table that is nobody's business. */

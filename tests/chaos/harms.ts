@@ -5,7 +5,6 @@
  */
 import { delay } from "@std/async/delay";
 import { anyRule, cidr, FLUSH, type Harm, ip, iptables, loseAddress, loseRule, restore } from "./deeds.ts";
-import { HINDRANCES } from "./hindrances.ts";
 import {
   CHAINS,
   FAMILIES,
@@ -18,10 +17,10 @@ import {
   TABLES,
 } from "./foreign.ts";
 import { send } from "./processes.ts";
+import { isOfOthers } from "./strange.ts";
 
-/** All of them. */
+/** Loss and change of what is kept. */
 export const HARMS: readonly Harm[] = [
-  ...HINDRANCES,
   { name: "address deleted", strike: loseAddress },
   {
     name: "address with another scope",
@@ -53,6 +52,8 @@ export const HARMS: readonly Harm[] = [
   },
   {
     name: "address with another prefix",
+    // On a link of somebody else's it is not the program's to change.
+    suits: (options) => !isOfOthers(options),
     async strike(world, random) {
       const [family, instead] = [random.pick(FAMILIES), random.below(2) === 0];
       const length = family === 4 ? random.between(20, 31) : random.between(64, 127);

@@ -3,14 +3,30 @@
  *
  * @module
  */
+import { AssertionError } from "@std/assert";
 import { delay } from "@std/async/delay";
+
 import { anyChild, beMoody, type Harm, lose, loseAddress, loseRule, onMachine } from "./deeds.ts";
-import { send } from "./processes.ts";
-import type { WorldOptions } from "./world.ts";
+import { find, type ProcessId, send } from "./processes.ts";
+import type { World, WorldOptions } from "./world.ts";
 
 const atIntervals = ({ eventsOnly }: WorldOptions) => !eventsOnly;
 /** `ip` is a pipe of three processes there. */
 const plain = ({ eventsOnly, link }: WorldOptions) => !eventsOnly && link !== "own";
+
+/** So long a tool is a script whose child hangs: the program has given up several by then. */
+const WRAPPED_MS = 7000;
+/** A look and a monitor may each leave one, which must not become many. */
+const MAX_LEFT = 2;
+
+/** The children of scripts that hang though their script is gone. */
+async function hangingChildren(world: World): Promise<readonly ProcessId[]> {
+  const pids = (await world.namespace.run(["cat", "/run/wrapped"])).stdout.split("\n").filter(Boolean).map(Number);
+  const kept = new Set((await world.children()).map(({ pid }) => pid));
+  return (await Promise.all(pids.map(find))).filter((found) =>
+    found?.name === "sleep" && !kept.has(found.pid)
+  ) as ProcessId[];
+}
 
 /** Harm that stands in the way of repair. */
 export const HINDRANCES: readonly Harm[] = [
@@ -85,6 +101,40 @@ export const HINDRANCES: readonly Harm[] = [
       });
     },
   })),
+  ...["iptables", "ip6tables", "ip"].map((program): Harm => ({
+    name: `${program === "ip" ? program : `${program}-restore`}: a script whose child hangs`,
+    suits: plain,
+    slack: 3000,
+    async strike(world, random) {
+      const victims = (await world.children()).filter(({ name }) => program === "ip" && name === "ip");
+      let left: readonly ProcessId[] = [];
+      const lost = await beMoody(world, random, [program], "wrapper", async () => {
+        for (const { pid } of victims) send(pid, "SIGKILL");
+        const lost = program === "ip" ? await loseAddress(world, random) : await loseRule(world, random);
+        await delay(WRAPPED_MS);
+        left = await hangingChildren(world);
+        return lost;
+      });
+      for (const { pid } of await hangingChildren(world)) send(pid, "SIGKILL");
+      world.struck();
+      if (left.length > MAX_LEFT) throw new AssertionError(`${left.length} children of scripts that are gone hang`);
+      return lost;
+    },
+  })),
+  {
+    name: "log that nobody reads",
+    async strike(world, random) {
+      return await world.unheard(async () => {
+        const lost: string[] = [];
+        for (let i = 0; i < 4; i++) {
+          lost.push(await lose(world, random));
+          if (random.below(2) === 0) send(world.program.pid, "SIGHUP");
+          await world.regain();
+        }
+        return lost.join(", ");
+      });
+    },
+  },
   {
     name: "no process can be started",
     suits: atIntervals,

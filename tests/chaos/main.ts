@@ -6,8 +6,8 @@
  *     deno run -P=test tests/chaos/main.ts [--seconds=60] [--seed=N] [--lanes=2] [--harm=TEXT]
  *
  * CHAOS_SECONDS and CHAOS_SEED do the same. The same seed makes the same harm in the same order. Worlds follow each other in
- * each of several lanes: either back end; the interface `lo`, a foreign one, or one of the program's; and either a check each
- * second, or none but at events.
+ * each of several lanes: either back end; the interface `lo`, a foreign one by its name or by its alternative name, or one of
+ * the program's; and either a check each second, or none but at events.
  *
  * The bounds: 1 s for the pauses of a fight, which chaos is, and 2 s for a machine that does a lot else; with events only and
  * the legacy back end 5 s more, the pause between its polls; with checks each second 3 s more, for the check and for a command
@@ -15,16 +15,20 @@
  *
  * @module
  */
+import { delay } from "@std/async/delay";
 import { parseArgs } from "@std/cli/parse-args";
 import type { Harm } from "./deeds.ts";
+import { BUSTLE } from "./bustle.ts";
 import { HARMS } from "./harms.ts";
-import { Random } from "./random.ts";
+import { HINDRANCES } from "./hindrances.ts";
+import { STRANGE } from "./strange.ts";
+import { Random } from "../support/random.ts";
 import { type LinkKind, World, type WorldOptions } from "./world.ts";
 import { type Backend, BACKENDS } from "../support/program.ts";
 
 /** How many harms are done to one world. */
 const STEPS = 30;
-const LINKS: readonly LinkKind[] = ["lo", "foreign", "own"];
+const LINKS: readonly LinkKind[] = ["lo", "foreign", "own", "alternative"];
 
 /** What happened to one kind of harm. */
 interface Tally {
@@ -81,11 +85,12 @@ class Chaos {
   }
 
   async #live(options: WorldOptions, name: string, random: Random, step: { text: string }): Promise<void> {
+    const harms = this.#harms.filter(({ suits }) => suits?.(options) ?? true);
+    if (harms.length === 0) return await delay(0); // those that --harm leaves
     await using world = await World.create(options);
     try {
       const before = await world.memory();
-      const harms = this.#harms.filter(({ suits }) => suits?.(options) ?? true);
-      for (let i = 0; i < STEPS && harms.length > 0 && !this.#isOver(); i++) {
+      for (let i = 0; i < STEPS && !this.#isOver(); i++) {
         const harm = random.pick(harms);
         step.text = `step ${i}, ${harm.name}`;
         const said = await harm.strike(world, random);
@@ -94,10 +99,12 @@ class Chaos {
       }
       this.memories.push({ world: name, before, after: await world.memory() });
       const signal = random.pick(["SIGTERM", "SIGKILL"] as const);
-      step.text = `the end by ${signal}`;
+      const unheard = signal === "SIGTERM" && random.below(2) === 0;
+      const end = `ended by ${signal}${unheard ? ", unheard" : ""}, with all its children`;
+      step.text = end;
       const started = performance.now();
-      await world.end(signal);
-      this.#count(`ended by ${signal}, with all its children`, performance.now() - started);
+      await world.end(signal, { unheard });
+      this.#count(end, performance.now() - started);
     } catch (error) {
       const log = world.program.stderr.trimEnd().split("\n").slice(-40).join("\n");
       const message = error instanceof Error ? error.message : String(error);
@@ -126,7 +133,7 @@ async function main(): Promise<number> {
     },
   });
   print(`Chaos for ${seconds} s, seed ${seed}`);
-  const harms = HARMS.filter(({ name }) => name.includes(String(harm)));
+  const harms = [...HINDRANCES, ...HARMS, ...STRANGE, ...BUSTLE].filter(({ name }) => name.includes(String(harm)));
   const chaos = new Chaos(Number(seed), Number(seconds), harms);
   const results = await Promise.allSettled(Array.from({ length: Number(lanes) }, (_, lane) => chaos.lane(lane)));
   let total = 0;

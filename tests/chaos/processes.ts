@@ -30,6 +30,11 @@ export async function running(processes: readonly ProcessId[]): Promise<readonly
   return processes.filter(({ started }, i) => now[i]?.process.started === started);
 }
 
+/** The process that has a number now; undefined if none has, or a zombie. */
+export async function find(pid: number): Promise<ProcessId | undefined> {
+  return (await read(pid))?.process;
+}
+
 /** Sends a signal to a process that may be gone. */
 export function send(pid: number, signal: Deno.Signal): void {
   try {

@@ -11,11 +11,16 @@ import {
   SCRIPTS,
   toolbox,
 } from "../support/program.ts";
-import { FAMILIES, type Family, FOREIGN_LINK, OURS, putAll } from "./foreign.ts";
-import { descendants, memory, type ProcessId, running, send } from "./processes.ts";
+import { ALTERNATIVE_NAME, FAMILIES, type Family, FOREIGN_LINK, OURS, putAll } from "./foreign.ts";
+import { canonical, OWN_LINK } from "./canonical.ts";
+import { FILL, LISTENED_TO, MOODY } from "./scripts.ts";
+import { descendants, find, memory, type ProcessId, running, send } from "./processes.ts";
 
-/** Which interface carries the addresses: `lo`, one of somebody else's, or one that the program creates. */
-export type LinkKind = "lo" | "foreign" | "own";
+/**
+ * Which interface carries the addresses: `lo`, one of somebody else's, the same by its alternative name, or one that the
+ * program creates.
+ */
+export type LinkKind = "lo" | "foreign" | "alternative" | "own";
 
 /** What a {@linkcode World} is like. */
 export interface WorldOptions {
@@ -25,8 +30,6 @@ export interface WorldOptions {
   readonly eventsOnly: boolean;
 }
 
-/** Name of the interface that the program creates. */
-const OWN_LINK = "aps0";
 /** The time of a check of everything, and the longest of a command, where it is not {@linkcode WorldOptions.eventsOnly}. */
 const INTERVAL_MS = 1000;
 const COMMAND_TIMEOUT_MS = 2000;
@@ -38,15 +41,8 @@ const DAMPING_MS = 1000;
 const SLACK_MS = 2000;
 /** What was started by the program ends this soon after it. */
 const CHILDREN_MS = 3000;
-
-/** In the place of a tool: as a file says, it fails, hangs, or prints what nobody can read. */
-const MOODY = `mood=$(cat "/run/mood-$name" 2>&-) || mood=well
-case $mood in
-  fail) echo "$name: a failure of the test" >&2; exit 4 ;;
-  hang) exec sleep 60 ;;
-  garbage) echo "[{]"; exit 0 ;;
-  *) exec "$real" "$@" ;;
-esac`;
+/** The program ends this soon after SIGTERM: it makes no cleanup, and a log that nobody reads may hold it up for a second. */
+const END_MS = 3000;
 
 /** A node in a namespace with the running program on it, and what everything looks like when all is well. */
 export class World implements AsyncDisposable {
@@ -58,6 +54,7 @@ export class World implements AsyncDisposable {
   #ours: readonly string[] = [];
   #wanted: readonly string[] = [];
   #struckAt = performance.now();
+  #worst = 0;
 
   private constructor(namespace: Namespace, options: WorldOptions, program: Program, foreign: string) {
     this.namespace = namespace;
@@ -81,11 +78,11 @@ export class World implements AsyncDisposable {
         ...FAMILIES.map((family) => `--ip-address=${OURS[family]}`),
         "--setup-iptables",
         `--iptables-mode=${backend}`,
-        `--interface=${linkName(link)}`,
+        `--interface=${link === "alternative" ? ALTERNATIVE_NAME : linkName(link)}`,
         `--sync-interval=${eventsOnly ? "1h" : `${INTERVAL_MS}ms`}`,
         `--command-timeout=${COMMAND_TIMEOUT_MS}ms`,
       ];
-      program = await Program.start(namespace, flags, { path, backend, program: [BINARY] });
+      program = await Program.start(namespace, flags, { path, backend, program: [BINARY], through: LISTENED_TO });
       const world = new World(namespace, options, program, foreign);
       await world.#learn();
       return world;
@@ -122,20 +119,45 @@ export class World implements AsyncDisposable {
    * Waits until everything of ours is there exactly once, then asserts that nothing else has changed.
    *
    * @param bound Milliseconds in which it has to be.
-   * @returns Milliseconds until it was seen to be.
+   * @returns Milliseconds until it was seen to be, at the worst since the last time.
    */
   async recover(bound: number): Promise<number> {
+    await this.regain(bound);
+    await this.#assertWhole();
+    const worst = this.#worst;
+    this.#worst = 0;
+    return worst;
+  }
+
+  /** Waits until everything of ours is there exactly once, whatever harm still lasts. */
+  regain(bound = this.bound): Promise<void> {
+    return this.until(() => this.#look(), this.#wanted, bound);
+  }
+
+  /** Waits until a look finds what is wanted, since the harm was done. */
+  async until(look: () => Promise<readonly string[]>, wanted: readonly string[], bound = this.bound): Promise<void> {
     while (true) {
       const asked = performance.now() - this.#struckAt;
-      const found = await this.#look();
-      const time = performance.now() - this.#struckAt;
-      if (`${found}` === `${this.#wanted}`) {
-        await this.#assertWhole();
-        return time;
+      const found = await look();
+      if (`${found}` === `${wanted}`) {
+        this.#worst = Math.max(this.#worst, performance.now() - this.#struckAt);
+        return;
       }
       if (this.program.over) throw new AssertionError("The program has ended");
-      if (asked > bound) assertEquals(found, this.#wanted, `Not as wanted after ${bound} ms`);
+      if (asked > bound) assertEquals(found, wanted, `Not as wanted after ${Math.round(bound)} ms`);
       await delay(2);
+    }
+  }
+
+  /** Has nobody read what the program logs, and its pipe full, while something is done. */
+  async unheard<T>(action: () => Promise<T>): Promise<T> {
+    const listener = Number(await this.namespace.ok(["cat", "/run/listener"]));
+    send(listener, "SIGSTOP");
+    try {
+      await this.namespace.run(["sh", "-c", FILL]);
+      return await action();
+    } finally {
+      send(listener, "SIGCONT");
     }
   }
 
@@ -149,10 +171,11 @@ export class World implements AsyncDisposable {
     return memory(this.program.pid);
   }
 
-  /** Ends the program, and asserts that nothing of what it started is left then, and that all of it still stands. */
-  async end(signal: "SIGTERM" | "SIGKILL"): Promise<void> {
+  /** Ends the program, and asserts that nothing of what it started is left then. */
+  async end(signal: "SIGTERM" | "SIGKILL", { unheard = false } = {}): Promise<void> {
     const children = await this.children();
-    const { code, stderr } = await this.program.stop(signal);
+    if (unheard) await this.unheard(() => this.#endInTime(signal));
+    const { code, stderr } = await (unheard ? this.program.end() : this.program.stop(signal));
     if (signal === "SIGTERM") {
       assertEquals(code, 0, `Exit code after SIGTERM\n${stderr}`);
       // A defect shows as a stack trace, or as what the runtime says.
@@ -172,6 +195,15 @@ export class World implements AsyncDisposable {
         left = await running(left);
       }
       assertEquals(left, [], "Still there after SIGKILL and an event for each watcher");
+    }
+  }
+
+  async #endInTime(signal: Deno.Signal): Promise<void> {
+    this.program.kill(signal);
+    const deadline = performance.now() + END_MS;
+    while (await find(this.program.pid) !== undefined) {
+      if (performance.now() > deadline) throw new AssertionError(`Still there ${END_MS} ms after ${signal}`);
+      await delay(5);
     }
   }
 
@@ -229,35 +261,4 @@ function linkName(link: LinkKind): string {
 function isOurs(line: string): boolean {
   const address = /^\S+ +inet6? (10\.96\.0\.2\/32|fd00:96::2\/128) /.test(line);
   return address || FAMILIES.some((family) => ruleLines(OURS[family]).some((rule) => rule.endsWith(line)));
-}
-
-/** A dump without what may differ though nothing has changed: the order of chains, and the marks of a link made anew. */
-function canonical(text: string): string {
-  // The kernel gives each link an address of its own, some time after its start.
-  const isLate = (line: string) => line.includes(OWN_LINK) && /\bfe80::|\bmulticast ff00::/.test(line);
-  const lines = text.split("\n").filter((line) => !isLate(line)).map((line) => {
-    const named = line.replace(/^\d+: (?=\S+ +inet)/, "").replace(/ +(valid_lft|preferred_lft) \d+sec/g, " $1 limited")
-      .replace(/CT --notrack$/, "NOTRACK");
-    if (!named.includes(OWN_LINK)) return named;
-    return named.replace(/^\d+: /, "").replaceAll(
-      /\b(\d{4}\.)?([\da-f]{1,2}:){5}[\da-f]{1,2}\b/g,
-      "…",
-    );
-  });
-  // Chains stand in the order in which they were made.
-  const sorted: string[] = [];
-  for (let i = 0; i < lines.length;) {
-    let end = i;
-    while (/^(-A|:)/.test(lines[end] ?? "")) end++;
-    if (end === i) {
-      sorted.push(lines[i++]!);
-      continue;
-    }
-    const chainOf = (line: string) => line.startsWith(":") ? `0${line}` : `1${line.split(" ")[1]}`;
-    sorted.push(
-      ...lines.slice(i, end).toSorted((a, b) => chainOf(a) < chainOf(b) ? -1 : chainOf(a) > chainOf(b) ? 1 : 0),
-    );
-    i = end;
-  }
-  return sorted.join("\n");
 }
