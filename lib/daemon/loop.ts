@@ -35,8 +35,11 @@ export interface LoopOptions {
   readonly gap?: number;
   /** So many of them may follow each other at once. @default {4} */
   readonly burst?: number;
-  /** First wait after a pass that failed, in milliseconds; it doubles up to the interval. @default {1000} */
-  readonly retry?: number;
+  /**
+   * First and longest wait after passes that failed, in milliseconds; none is longer than the interval. What was in the way
+   * may go without an event. @default {{ first: 1000, max: 10_000 }}
+   */
+  readonly retry?: { readonly first: number; readonly max: number };
 }
 
 /** Makes passes, one at a time: at the start, at each interval, sooner after a failure, and when asked to. */
@@ -46,7 +49,7 @@ export class Loop {
   #wake = Promise.withResolvers<void>();
 
   constructor(options: LoopOptions) {
-    this.#options = { clock: monotonicClock, gap: 100, burst: 4, retry: 1000, ...options };
+    this.#options = { clock: monotonicClock, gap: 100, burst: 4, retry: { first: 1000, max: 10_000 }, ...options };
   }
 
   /** Asks for a pass now. Requests that come while one is pending, or during a pass, make one, however many they are. */
@@ -88,7 +91,7 @@ export class Loop {
       } else {
         // Nor do many events make the pauses longer.
         if (!isHint(request.cause) || failures === 0) failures += 1;
-        const at = clock.now() + Math.min(interval, backoff(failures, { first: retry, max: interval }));
+        const at = clock.now() + Math.min(interval, backoff(failures, retry));
         next = { cause: "retry", at: next.cause === "retry" && due === undefined ? Math.min(at, next.at) : at };
       }
       [again, poll] = [outcome.again, outcome.poll].map((wait) => clock.now() + (wait ?? Infinity)) as [number, number];

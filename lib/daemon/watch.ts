@@ -19,8 +19,11 @@ const PROOF = { first: 50, max: 5000 } as const;
 const PROOF_MS = 60_000;
 /** Without anybody to ask, one that listens at once does so by then. */
 const SUBSCRIBED_MS = 500;
-/** So many lines at once are a storm, in which a line about ours may be far behind: somebody looks each half second. */
-const STORM = { lines: 100, lookMs: 500 } as const;
+/**
+ * So many lines in such a time are a storm. A line about ours may be far behind in it, or among those that the kernel dropped,
+ * of which `nft` 1.0.6 tells only when it prints its next event: somebody looks at the end of each such time.
+ */
+const STORM = { lines: 100, ms: 500 } as const;
 /** A monitor that listened for so long was well. */
 const WELL_MS = 60_000;
 /** Pauses before a monitor that listened is started again, in milliseconds. */
@@ -46,8 +49,8 @@ export class Watcher {
   readonly #options: WatcherOptions;
   readonly #troubles: Recurring;
   #isListening = false;
-  /** When the last look for the sake of a storm was asked for. */
-  #lookedAt = -Infinity;
+  /** Lines that came in the time in which a storm is looked for; undefined while none runs. */
+  #recent: number | undefined;
   #life = new AbortController();
 
   constructor(monitor: Monitor, options: WatcherOptions) {
@@ -111,10 +114,18 @@ export class Watcher {
     const kinds = new Set(lines.map((line) => this.#monitor.judge(line)));
     if (kinds.has("lost")) this.#report("lost-events");
     log.v(4)?.info("Read events", { program: this.#monitor.program, lines: lines.length, kinds: [...kinds].join(",") });
-    const now = this.#options.clock.now();
-    const isStorm = lines.length >= STORM.lines && now - this.#lookedAt >= STORM.lookMs;
-    if (isStorm) this.#lookedAt = now;
-    if (isStorm || kinds.has("ours") || kinds.has("lost") || kinds.has("unknown")) this.#options.onEvent();
+    if (kinds.has("ours") || kinds.has("lost") || kinds.has("unknown")) this.#options.onEvent();
+    if (this.#recent !== undefined) this.#recent += lines.length;
+    else void this.#weather(lines.length, this.#life.signal);
+  }
+
+  /** Looks for a storm from its first lines on. */
+  async #weather(lines: number, life: AbortSignal): Promise<void> {
+    this.#recent = lines;
+    await this.#options.clock.delay(STORM.ms, life);
+    const isStorm = this.#recent >= STORM.lines;
+    this.#recent = undefined;
+    if (isStorm && !life.aborted) this.#options.onEvent();
   }
 
   /** Waits until the monitor listens; gives since when, or undefined if it never did. */

@@ -11,7 +11,10 @@ export interface Place extends ListedAddress {
 
 /** Options for {@linkcode judgeAddress}. */
 export interface JudgeAddressOptions {
-  /** Whether all addresses of the link are known, so that one with a shorter prefix can go without another that hangs on it. */
+  /**
+   * Whether all addresses of the link are known. If not, the same address with another prefix length is found, but not known
+   * to be one without which others go, too.
+   */
   readonly full: boolean;
   /** Whether an address has been on the link for so long that it can be removed elsewhere. */
   readonly settled: (address: Address) => boolean;
@@ -49,7 +52,7 @@ function standing(
   // A link has an IPv6 address once, whatever its prefix length: the right one cannot be added beside a wrong one.
   const current = here.find((place) => isExact(place, item)) ?? own ?? (item.family === 6 ? here[0] : undefined);
   const surplus = places.filter((place) =>
-    place !== current && (place.link !== link || (full && !isForeign && !takesOthersAlong(place)))
+    place !== current && (place.link !== link || (!isForeign && !(full && takesOthersAlong(place))))
   );
   if (current === undefined) return { current, own, faults: [], passing: [], surplus };
   const unusable = [
@@ -115,7 +118,7 @@ export function judgeAddress(
     // Removed elsewhere only after a look has shown it here, or it would be nowhere if adding it failed.
     ...state !== "surplus"
       ? { repairs: current !== undefined && current === own ? [] : putRight(item, scope, current, faults, passing) }
-      : item.family === 4 || settled(item)
+      : full && (item.family === 4 || settled(item))
       ? { repairs: surplus.map(removal) }
       : { repairs: [], pending: true },
   };

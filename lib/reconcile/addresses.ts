@@ -45,22 +45,27 @@ export class AddressKeeper implements Keeper {
   }
 
   async pass(cause: Cause, signal?: AbortSignal): Promise<Report> {
+    // What is surplus is looked for until it is gone: a look at less would take it for gone.
+    const full = isFull(cause) || this.#hasSurplus;
+    const tool = this.#tool(full);
+    const first = await this.#glance(tool, cause, signal) ?? await this.#pass(tool, cause, signal);
+    // A look at less does not tell whether something else hangs on it.
+    const found = !full && hasSurplus(first) ? await this.#pass(this.#tool(true), cause, signal) : first;
+    const report = this.#damping.learn(found, cause);
+    this.#remember(report);
+    const isPending = report.items.some(({ after }) => after?.pending);
+    return isPending ? { ...report, again: Math.min(SETTLE_MS, report.again ?? Infinity) } : report;
+  }
+
+  #tool(full: boolean): AddressTool {
     const now = this.#clock.now();
-    const tool = addressTool(this.#desired, {
-      // What is surplus is looked for until it is gone: a look at less would take it for gone.
-      full: isFull(cause) || this.#hasSurplus,
+    return addressTool(this.#desired, {
+      full,
       linkType: this.#options.linkType,
       // A link of somebody else's that goes comes back by him: one of ours in its place would be in his way.
       waitForLink: this.#isForeign,
       settled: ({ ip }) => now - (this.#presentSince.get(ip) ?? Infinity) >= SETTLE_MS,
     });
-    const report = this.#damping.learn(
-      await this.#glance(tool, cause, signal) ?? await this.#pass(tool, cause, signal),
-      cause,
-    );
-    this.#remember(report);
-    const isPending = report.items.some(({ after }) => after?.pending);
-    return isPending ? { ...report, again: Math.min(SETTLE_MS, report.again ?? Infinity) } : report;
   }
 
   #pass(tool: AddressTool, cause: Cause, signal: AbortSignal | undefined): Promise<Report> {
@@ -96,10 +101,10 @@ export class AddressKeeper implements Keeper {
     return this.#sessions[Symbol.asyncDispose]();
   }
 
-  #remember({ items }: Report): void {
+  #remember(report: Report): void {
     const now = this.#clock.now();
     const since = new Map<string, number>();
-    for (const { item, before, after } of items) {
+    for (const { item, before, after } of report.items) {
       if (item.kind === "link" && before !== undefined && before.state !== "missing") {
         this.#isForeign = before.ours === false;
       }
@@ -107,8 +112,12 @@ export class AddressKeeper implements Keeper {
       if (item.kind === "address" && isThere) since.set(item.ip, this.#presentSince.get(item.ip) ?? now);
     }
     this.#presentSince = since;
-    this.#hasSurplus = items.some(({ after }) => after?.state === "surplus");
+    this.#hasSurplus = hasSurplus(report);
   }
+}
+
+function hasSurplus({ items }: Report): boolean {
+  return items.some(({ after }) => after?.state === "surplus");
 }
 
 /** Empty if the listing cannot be read. */

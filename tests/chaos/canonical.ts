@@ -12,7 +12,11 @@ export function canonical(text: string): string {
   // The kernel gives each link an address of its own, some time after its start.
   const isLate = (line: string) => line.includes(OWN_LINK) && /\bfe80::|\bmulticast ff00::/.test(line);
   const lines = text.split("\n").filter((line) => !isLate(line)).map((line) => {
-    const named = line.replace(/^\d+: (?=\S+ +inet)/, "").replace(/ +(valid_lft|preferred_lft) \d+sec/g, " $1 limited")
+    // `ip` ends a line with a space, or without.
+    const named = line.trimEnd().replace(/^\d+: (?=\S+ +inet)/, "").replace(
+      / +(valid_lft|preferred_lft) \d+sec/g,
+      " $1 limited",
+    )
       .replace(/CT --notrack$/, "NOTRACK");
     if (!named.includes(OWN_LINK)) return named;
     return named.replace(/^\d+: /, "").replaceAll(

@@ -23,11 +23,14 @@ import { HARMS } from "./harms.ts";
 import { HINDRANCES } from "./hindrances.ts";
 import { STRANGE } from "./strange.ts";
 import { Random } from "../support/random.ts";
+import { FILLER } from "./scripts.ts";
 import { type LinkKind, World, type WorldOptions } from "./world.ts";
 import { type Backend, BACKENDS } from "../support/program.ts";
 
 /** How many harms are done to one world. */
 const STEPS = 30;
+/** After this time a log is read that was not before. */
+const LATE_LOG_MS = 300;
 const LINKS: readonly LinkKind[] = ["lo", "foreign", "own", "alternative"];
 
 /** What happened to one kind of harm. */
@@ -106,7 +109,8 @@ class Chaos {
       await world.end(signal, { unheard });
       this.#count(end, performance.now() - started);
     } catch (error) {
-      const log = world.program.stderr.trimEnd().split("\n").slice(-40).join("\n");
+      await delay(LATE_LOG_MS);
+      const log = world.program.stderr.trimEnd().split("\n").filter((line) => line !== FILLER).slice(-40).join("\n");
       const message = error instanceof Error ? error.message : String(error);
       throw new Error(`${message}\nThe program said last:\n${log}`, { cause: error });
     }
@@ -146,7 +150,10 @@ async function main(): Promise<number> {
     print(`memory in MiB: ${pair("rss")} (anonymous ${pair("anonymous")}) in the world ${world}`);
   }
   const violations = results.flatMap((result) => result.status === "rejected" ? [result.reason] : []);
-  for (const violation of violations) print(violation instanceof Violation ? violation.message : String(violation));
+  const texts = violations.map((violation) => violation instanceof Violation ? violation.message : String(violation));
+  for (const text of texts) print(text);
+  // Once more at the end, where somebody looks first.
+  for (const text of texts) print(text.split("\n", 1)[0]!);
   print(`${total} harms, ${violations.length} violations, seed ${seed}`);
   return violations.length === 0 && total > 0 ? 0 : 1;
 }

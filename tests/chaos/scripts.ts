@@ -21,5 +21,7 @@ export const LISTENED_TO: readonly string[] = [
   'mkfifo /run/log && (exec cat < /run/log >&2 & echo $! > /run/listener) && exec "$@" 2> /run/log',
   "sh",
 ];
+/** What stands in a full pipe. */
+export const FILLER = "fillers";
 /** Fills the pipe that the program logs to. */
-export const FILL = "yes fillers | dd of=/run/log bs=64 iflag=fullblock oflag=nonblock conv=notrunc,nocreat";
+export const FILL = `yes ${FILLER} | dd of=/run/log bs=64 iflag=fullblock oflag=nonblock conv=notrunc,nocreat`;

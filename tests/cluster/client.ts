@@ -5,8 +5,9 @@
  *
  * Each EVERY milliseconds it asks, at one ADDRESS after the other, by a new TLS connection, and checks that APISERVER answers;
  * besides, it holds a watch at each ADDRESS. It takes lines from its standard input, and answers each by a line of JSON:
- * `report` by a {@linkcode Tally} of all that began since the last one, when it is over; `patience MS` says how long requests
- * may take from now on; `get URL` gives a status and a body. It ends when nobody feeds it any more.
+ * `report` by a {@linkcode Tally} of all that began since the last one, when it is over and no watch waits for its first
+ * answer; `patience MS` says how long requests may take from now on; `get URL` gives a status and a body. It ends when nobody
+ * feeds it any more.
  *
  * @module
  */
@@ -34,6 +35,8 @@ let patience = 2000;
 let tally = empty();
 let retransmits = await synRetransmits();
 const pending = new Set<Promise<void>>();
+/** Watches that have no answer yet. */
+const beginning = new Set<Promise<void>>();
 let count = 0;
 
 setInterval(() => {
@@ -90,17 +93,23 @@ async function watch(address: string): Promise<never> {
     const at = Date.now();
     let held = false;
     let what = "ended";
+    const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
+    beginning.add(begun);
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(), WATCH_START_MS);
     try {
       for await (const _ of get(address, "/watch", { authority: pem, signal: late.signal })) {
         clearTimeout(timer);
         held = true;
+        begin();
+        beginning.delete(begun);
       }
     } catch (error) {
       what = String(error);
     }
     clearTimeout(timer);
+    begin();
+    beginning.delete(begun);
     if (held) tally.broken.push({ who, address, at, ms: Date.now() - at, what });
     await new Promise((resolve) => setTimeout(resolve, WATCH_RETRY_MS));
   }
@@ -109,7 +118,8 @@ async function watch(address: string): Promise<never> {
 async function report(): Promise<Tally> {
   const over = tally;
   tally = empty();
-  await Promise.all(pending);
+  // Their packets may be lost like those of requests, and are sent again a second later.
+  await Promise.all([...pending, ...beginning]);
   const before = retransmits;
   retransmits = await synRetransmits();
   return { ...over, lost: retransmits - before };

@@ -35,12 +35,12 @@ Deno.test("Loop.run() waits for intervals that no timer can hold", async () => {
   assertEquals(run.passes, ["0 start", `${month} interval`]);
 });
 
-Deno.test("Loop.run() tries again with growing waits after failures, up to the interval", async () => {
+Deno.test("Loop.run() tries again with growing waits after failures, up to ten seconds", async () => {
   await using run = start({ outcomes: Array(12).fill({ ok: false }) });
-  await run.clock.advance(400_000);
+  await run.clock.advance(200_000);
   assertEquals(new Set(run.passes.slice(1, 12).map((pass) => pass.replace(/^\S+ /, ""))), new Set(["retry"]));
   const times = run.passes.map((pass) => Number(pass.split(" ")[0]));
-  [1, 2, 4, 8, 16, 32, 60, 60].forEach((longest, index) => {
+  [1, 2, 4, 8, 10, 10, 10].forEach((longest, index) => {
     const wait = ((times[index + 1] ?? 0) - (times[index] ?? 0)) / 1000;
     assert(wait >= longest / 2 && wait <= longest, `wait ${index} is ${wait} s, not ${longest / 2} to ${longest} s`);
   });

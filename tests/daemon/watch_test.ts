@@ -99,23 +99,37 @@ Deno.test("Watcher.run() asks for a look when it does not understand a line, and
 });
 
 Deno.test("Watcher.run() reads 100,000 lines in no time, as one reason to look", async () => {
-  for (const [last, events] of [[FOREIGN, [1000]], [LOST, [1000]]] as const) {
+  for (const [last, events] of [[FOREIGN, [1500]], [LOST, [1000, 1500]]] as const) {
     await using run = await listening();
     const started = performance.now();
     run.node.happen("ip", { print: FOREIGN.repeat(100_000) + last });
     await run.clock.advance(0);
     assertLess(performance.now() - started, 2000);
+    await run.clock.advance(500);
     assertEquals(run.events, [...events]);
   }
 });
 
-Deno.test("Watcher.run() asks for a look each half second of a storm, whose end may be far away", async () => {
+Deno.test("Watcher.run() asks for a look each half second of a storm, and after its end, however small its parts", async () => {
   await using run = await listening();
-  for (let time = 0; time < 2000; time += 100) {
-    run.node.happen("ip", { print: FOREIGN.repeat(200) });
+  for (let time = 0; time < 1200; time += 10) {
+    run.node.happen("ip", { print: FOREIGN.repeat(3) });
+    await run.clock.advance(10);
+  }
+  await run.clock.advance(10_000);
+  assertEquals(run.events, [1500, 2000]);
+  run.node.happen("ip", { print: FOREIGN.repeat(200) });
+  await run.clock.advance(10_000);
+  assertEquals(run.events, [1500, 2000, 12_700]);
+});
+
+Deno.test("Watcher.run() takes a few events of others for no storm", async () => {
+  await using run = await listening();
+  for (let time = 0; time < 10_000; time += 100) {
+    run.node.happen("ip", { print: FOREIGN.repeat(10) });
     await run.clock.advance(100);
   }
-  assertEquals(run.events, [1000, 1500, 2000, 2500]);
+  assertEquals(run.events, []);
 });
 
 Deno.test("Watcher.run() asks for a look, and tells, when the monitor has lost events", async () => {

@@ -565,7 +565,6 @@ Deno.test("addressTool() warns of the node's own address, and names what is remo
 
 Deno.test("addressTool() asks for no more than what is to be there when it is told so", async () => {
   const node = new FakeNode(`${OURS}
-    ip address add 10.96.0.2/24 dev lo scope host
     ip address add 10.96.0.2/32 dev lo scope host
     ip address add 10.96.0.2/32 dev dummy0
   `);
@@ -590,6 +589,18 @@ Deno.test("addressTool() asks for no more than what is to be there when it is to
     await look(`${DUAL},10.96.0.3`),
     "address show dev lo\naddress add 10.96.0.3/32 dev lo scope host\naddress show dev lo\n",
   );
+});
+
+Deno.test("addressTool() leaves another prefix length for a look at all of the link to judge", async () => {
+  const node = new FakeNode(
+    "ip address add 10.96.0.2/24 dev lo scope host\nip address add 10.96.0.2/32 dev lo scope host",
+  );
+  const before = node.dump();
+  const wanted = desired(configFrom("--ip-address=10.96.0.2"), "present");
+  const report = await keep(node, wanted, { full: false });
+  assertEquals(states(report), ["lo present", "10.96.0.2/32 surplus: also as /24 on lo"]);
+  assertEquals(report.items[1]?.after?.pending, true);
+  assertEquals(node.dump(), before);
 });
 
 Deno.test("addressTool() leaves the node's own address alone after an event, too", async () => {

@@ -67,6 +67,20 @@ Deno.test("AddressKeeper.pass() puts right what the look by a command shows, thr
   await keeper[Symbol.asyncDispose]();
 });
 
+Deno.test("AddressKeeper.pass() removes another prefix length at an event, but not what others hang on", async () => {
+  const { node, keeper } = start({});
+  await keeper.pass("start");
+  const there = node.dump();
+  node.apply("ip address add 10.96.0.2/24 dev lo scope host");
+  assertEquals(statesOf(await keeper.pass("event")), ["lo present present", "10.96.0.2 surplus present"]);
+  assertEquals(node.dump(), there);
+  node.apply("ip address add 10.96.0.2/24 dev lo scope host\nip address add 10.96.0.9/24 dev lo scope host");
+  const hanging = node.dump();
+  assertEquals(statesOf(await keeper.pass("event")), ["lo present present", "10.96.0.2 present present"]);
+  assertEquals(node.dump(), hanging);
+  await keeper[Symbol.asyncDispose]();
+});
+
 Deno.test("AddressKeeper.pass() looks at other links at full looks if the address may have to be removed there", async () => {
   const { node, keeper } = start({ flags: ["--interface=proxy0"], linkType: "bridge" });
   for (const cause of ["start", "interval"] as const) assertEquals((await keeper.pass(cause)).ok, true);
