@@ -10,6 +10,7 @@ const RULE_PROGRAMS = [
   ),
   "nft",
   "prlimit",
+  "stdbuf",
   "xtables-monitor",
 ];
 

@@ -2,7 +2,7 @@ import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import type { Desired } from "../desired/desired.ts";
 import { getLog } from "../log/mod.ts";
-import { addressMonitor, findRuleMonitor } from "../node/monitor.ts";
+import { addressMonitor, findRuleMonitors } from "../node/monitor.ts";
 import type { Backend } from "../node/iptables.ts";
 import type { CommandRunner } from "../node/process.ts";
 import type { Keeper } from "../reconcile/keeper.ts";
@@ -116,11 +116,11 @@ class Kept {
       log.v(2)?.info("Losses of rules are noticed by looking", { backend });
       return;
     }
-    const monitor = isOfAddresses
-      ? addressMonitor(desired)
-      : await findRuleMonitor(runner, { timeout: commandTimeout, signal });
+    const monitors = isOfAddresses
+      ? [addressMonitor(desired)]
+      : await findRuleMonitors(runner, { timeout: commandTimeout, signal });
     if (signal.aborted) return;
-    this.#watcher = new Watcher(monitor, {
+    this.#watcher = new Watcher(monitors, {
       runner,
       clock,
       commandTimeout,

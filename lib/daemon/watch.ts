@@ -24,8 +24,10 @@ const SUBSCRIBED_MS = 500;
  * of which `nft` 1.0.6 tells only when it prints its next event: somebody looks at the end of each such time.
  */
 const STORM = { lines: 100, ms: 500 } as const;
-/** A monitor that listened for so long was well. */
+/** A monitor that listened for so long was well … */
 const WELL_MS = 60_000;
+/** … and one that ends when it loses events, as xtables-monitor does, if it listened for so long. */
+const WELL_BEFORE_LOSS_MS = 1000;
 /** Pauses before a monitor that listened is started again, in milliseconds. */
 const RESTART = { first: 100, max: 30_000 } as const;
 /** Pauses before one is that never did: its start may have read the whole ruleset of the node. */
@@ -43,9 +45,27 @@ export interface WatcherOptions {
   readonly onWatcher: (event: WatcherEvent) => void;
 }
 
-/** Runs a monitor, and starts it again when it ends. */
+/** How a life of a monitor ended. */
+interface End {
+  readonly error: CommandError | undefined;
+  /** How long it listened, in milliseconds; undefined if it never did. */
+  readonly listenedMs: number | undefined;
+  /** It ended when it lost events. */
+  readonly isLoss: boolean;
+}
+
+/** One of several monitors that tell of the same. */
+interface Candidate {
+  readonly monitor: Monitor;
+  /** Lives in a row that were short. */
+  readonly failures: number;
+  /** When it may be started, by the clock. */
+  readonly at: number;
+}
+
+/** Runs a monitor, and when it ends it or another one that tells of the same. */
 export class Watcher {
-  readonly #monitor: Monitor;
+  #candidates: readonly Candidate[];
   readonly #options: WatcherOptions;
   readonly #troubles: Recurring;
   #isListening = false;
@@ -53,8 +73,9 @@ export class Watcher {
   #recent: number | undefined;
   #life = new AbortController();
 
-  constructor(monitor: Monitor, options: WatcherOptions) {
-    this.#monitor = monitor;
+  /** @param monitors What tells of the same, the best first; each next one stands in while those before it have a pause. */
+  constructor(monitors: readonly Monitor[], options: WatcherOptions) {
+    this.#candidates = monitors.map((monitor) => ({ monitor, failures: 0, at: -Infinity }));
     this.#options = options;
     this.#troubles = new Recurring({ now: options.clock.now });
   }
@@ -69,80 +90,100 @@ export class Watcher {
     this.#life.abort("it told nothing of a loss");
   }
 
-  /** Watches until the signal aborts, or the monitor turns out not to be installed. */
+  /** Watches until the signal aborts, or none of the monitors turns out to be installed. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
     const onAbort = () => this.#life.abort();
     signal.addEventListener("abort", onAbort);
-    let failures = 0;
-    while (!signal.aborted) {
-      const { error, listenedMs } = await this.#live();
+    for (let next = this.#candidates[0]; next !== undefined;) {
+      if (next.at > clock.now()) await clock.delay(next.at - clock.now(), signal);
       if (signal.aborted) break;
-      failures = listenedMs !== undefined && listenedMs > WELL_MS ? 1 : failures + 1;
-      this.#tell(error, listenedMs !== undefined);
-      if (error?.kind === "missing-program") break;
-      this.#report("restarted");
-      await clock.delay(backoff(failures, listenedMs === undefined ? RETRY : RESTART), signal);
+      const end = await this.#live(next.monitor);
+      if (signal.aborted) break;
+      next = this.#after(next, end);
     }
     signal.removeEventListener("abort", onAbort);
   }
 
-  /** One life of the monitor. */
-  async #live(): Promise<{ readonly error: CommandError | undefined; readonly listenedMs: number | undefined }> {
+  /** Gives a monitor that ended its pause, unless it is not there at all, and chooses the next one. */
+  #after(ended: Candidate, { error, listenedMs, isLoss }: End): Candidate | undefined {
+    const { monitor } = ended;
+    const isMissing = error?.kind === "missing-program";
+    const isWell = listenedMs !== undefined && listenedMs > (isLoss ? WELL_BEFORE_LOSS_MS : WELL_MS);
+    const failures = isWell ? 1 : ended.failures + 1;
+    const at = this.#options.clock.now() + backoff(failures, isLoss || listenedMs !== undefined ? RESTART : RETRY);
+    const same = { monitor, failures, at };
+    this.#candidates = this.#candidates.flatMap((it) => it !== ended ? it : isMissing ? [] : same);
+    // It is as good as before, and has told of it.
+    if (isLoss) return same;
+    // Another one may be there in its place.
+    if (!isMissing || this.#candidates.length === 0) this.#tell(monitor, error, listenedMs !== undefined);
+    if (!isMissing) this.#report(monitor, "restarted");
+    return this.#candidates.toSorted((a, b) => a.at - b.at)[0];
+  }
+
+  /** One life of a monitor. */
+  async #live(monitor: Monitor): Promise<End> {
     const { runner, clock } = this.#options;
     const life = this.#life = new AbortController();
     const ended = new AbortController();
-    const monitor = runner.start(this.#monitor.argv, { timeout: Infinity, signal: life.signal });
-    const proven = this.#prove(monitor.pid, life, ended.signal);
-    for await (const lines of linesOf(monitor)) this.#read(lines);
+    const process = runner.start(monitor.argv, { timeout: Infinity, signal: life.signal });
+    const proven = this.#prove(monitor, process.pid, life, ended.signal);
+    for await (const lines of linesOf(process)) this.#read(monitor, lines, ended.signal);
     ended.abort();
     const since = await proven;
-    const { error } = await monitor.end();
-    if (this.#isListening) this.#deafen();
-    return { error, listenedMs: since === undefined ? undefined : clock.now() - since };
+    const { error, stderr } = await process.end();
+    if (this.#isListening) this.#deafen(monitor);
+    const isLoss = monitor.judge(stderr.trimEnd().split("\n").at(-1) ?? "") === "lost";
+    return { error, listenedMs: since === undefined ? undefined : clock.now() - since, isLoss };
   }
 
   /** Asks for a look, after which others follow as long as nobody listens. */
-  #deafen(): void {
+  #deafen(monitor: Monitor): void {
     this.#isListening = false;
-    this.#report("deaf");
+    this.#report(monitor, "deaf");
     this.#options.onEvent();
   }
 
   /** However many lines there are, they are one reason to look. */
-  #read(lines: readonly string[]): void {
-    const kinds = new Set(lines.map((line) => this.#monitor.judge(line)));
-    if (kinds.has("lost")) this.#report("lost-events");
-    log.v(4)?.info("Read events", { program: this.#monitor.program, lines: lines.length, kinds: [...kinds].join(",") });
+  #read(monitor: Monitor, lines: readonly string[], ended: AbortSignal): void {
+    const kinds = new Set(lines.map((line) => monitor.judge(line)));
+    if (kinds.has("lost")) this.#report(monitor, "lost-events");
+    log.v(4)?.info("Read events", { program: monitor.program, lines: lines.length, kinds: [...kinds].join(",") });
     if (kinds.has("ours") || kinds.has("lost") || kinds.has("unknown")) this.#options.onEvent();
     if (this.#recent !== undefined) this.#recent += lines.length;
-    else void this.#weather(lines.length, this.#life.signal);
+    else void this.#weather(lines.length, ended);
   }
 
   /** Looks for a storm from its first lines on. */
-  async #weather(lines: number, life: AbortSignal): Promise<void> {
+  async #weather(lines: number, ended: AbortSignal): Promise<void> {
     this.#recent = lines;
-    await this.#options.clock.delay(STORM.ms, life);
+    await this.#options.clock.delay(STORM.ms, ended);
     const isStorm = this.#recent >= STORM.lines;
     this.#recent = undefined;
-    if (isStorm && !life.aborted) this.#options.onEvent();
+    if (isStorm && !ended.aborted) this.#options.onEvent();
   }
 
   /** Waits until the monitor listens; gives since when, or undefined if it never did. */
-  async #prove(pid: number | undefined, life: AbortController, ended: AbortSignal): Promise<number | undefined> {
+  async #prove(
+    monitor: Monitor,
+    pid: number | undefined,
+    life: AbortController,
+    ended: AbortSignal,
+  ): Promise<number | undefined> {
     if (pid === undefined) return undefined;
     const { runner, clock, commandTimeout, onEvent } = this.#options;
     const deadline = clock.now() + PROOF_MS;
     for (let pause: number = PROOF.first; clock.now() < deadline; pause = Math.min(2 * pause, PROOF.max)) {
       await clock.delay(pause, ended);
       if (ended.aborted) return undefined;
-      const answer = await isListening(runner, this.#monitor, pid, { timeout: commandTimeout, signal: ended });
+      const answer = await isListening(runner, monitor, pid, { timeout: commandTimeout, signal: ended });
       if (ended.aborted) return undefined;
       if (answer === undefined && pause < SUBSCRIBED_MS) continue;
-      if (!(answer ?? this.#monitor.listensAtOnce)) continue;
+      if (!(answer ?? monitor.listensAtOnce)) continue;
       this.#isListening = true;
       this.#troubles.over("trouble");
-      this.#report("listening");
+      this.#report(monitor, "listening");
       // What was lost while none listened shows in a look.
       onEvent();
       return clock.now();
@@ -151,7 +192,7 @@ export class Watcher {
     return undefined;
   }
 
-  #tell(error: CommandError | undefined, hasListened: boolean): void {
+  #tell(monitor: Monitor, error: CommandError | undefined, hasListened: boolean): void {
     const ended = this.#troubles.report("trouble");
     if (ended === undefined) return;
     log.warning(
@@ -159,14 +200,14 @@ export class Watcher {
         ? "A watcher ended and is started again"
         : "Nothing tells of events: looks stand in for them, as often as they cost little",
       {
-        command: this.#monitor.argv.join(" "),
+        command: monitor.argv.join(" "),
         ended: repeatText(ended),
         ...error && { error },
       },
     );
   }
 
-  #report(kind: WatcherEvent["kind"]): void {
-    this.#options.onWatcher({ program: this.#monitor.program, kind });
+  #report({ program }: Monitor, kind: WatcherEvent["kind"]): void {
+    this.#options.onWatcher({ program, kind });
   }
 }

@@ -75,6 +75,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   ss: "iproute2",
   nft: "nftables",
   prlimit: "util-linux",
+  stdbuf: "coreutils",
 };
 
 const NATIVE =

@@ -44,18 +44,19 @@ export function addressMonitor({ link, addresses }: Desired): Monitor {
 }
 
 /**
- * Finds the monitor of rules in nftables. `xtables-monitor` listens at once and holds no rules, but only since 1.8.11 it
- * prints an event when it comes, and outlives those of others; before, it is `nft monitor`, whose memory and processor time
- * are limited.
+ * Finds what tells of rules in nftables, the best first. `xtables-monitor` listens at once and holds no rules, but before
+ * 1.8.11 it ends at the first rule that no iptables can read: then `nft monitor` stands in, whose memory and processor time are
+ * limited.
  */
-export async function findRuleMonitor(
+export async function findRuleMonitors(
   runner: CommandRunner,
   options: { readonly timeout: number; readonly signal?: AbortSignal },
-): Promise<Monitor> {
+): Promise<readonly Monitor[]> {
   const { stdout } = await runner.start(["xtables-monitor", "--version"], options).end();
   const [, major, minor, patch] = /(\d+)\.(\d+)\.(\d+)/.exec(stdout) ?? [];
+  if (major === undefined) return [NFT_MONITOR];
   const isModern = Number(major) * 1e6 + Number(minor) * 1e3 + Number(patch) >= 1_008_011;
-  return isModern ? XTABLES_MONITOR : NFT_MONITOR;
+  return isModern ? [XTABLES_MONITOR] : [OLD_XTABLES_MONITOR, NFT_MONITOR];
 }
 
 const SOCKET = { protocol: 12, group: 0x40 } as const; // NETLINK_NETFILTER, NFNLGRP_NFTABLES
@@ -68,12 +69,18 @@ export const XTABLES_MONITOR: Monitor = {
   listensAtOnce: true,
   judge(line) {
     if (
-      /^ EVENT: (?:ip6?tables -t (?:raw|filter) -[DX] (?:PREROUTING|INPUT|OUTPUT)\b|nft: DEL table: table (?:raw|filter) ip)/
+      /^ EVENT: (?:(?:ip6?tables|-[46]) -t (?:raw|filter) -[DX] (?:PREROUTING|INPUT|OUTPUT)\b|nft: DEL table: table (?:raw|filter) ip)/
         .test(line)
     ) return "ours";
     if (/^ EVENT: |^NEWGEN: |^libxtables: unhandled NFPROTO/.test(line)) return "foreign";
     return isLoss(line) ? "lost" : "unknown";
   },
+};
+
+/** `xtables-monitor` before 1.8.11, which leaves what it printed in its buffer. */
+export const OLD_XTABLES_MONITOR: Monitor = {
+  ...XTABLES_MONITOR,
+  argv: ["stdbuf", "--output=L", ...XTABLES_MONITOR.argv],
 };
 
 /** `nft monitor`: in plain words, since `destroy` among them is a syntax error from nft 1.0.7 to 1.1.6. */

@@ -16,7 +16,7 @@ Deno.test("runDaemon() makes a pass at the start, and looks once more when each 
     "50 event rules ok",
   ]);
   assertEquals(run.node.dump().split("\n").length, 7);
-  assertEquals(run.node.monitors, ["ip", "nft"]);
+  assertEquals(run.node.monitors, ["ip", "xtables-monitor"]);
 });
 
 Deno.test("runDaemon() repairs at once what an event tells of, and looks at no more than that", async () => {
@@ -87,7 +87,7 @@ Deno.test("runDaemon() makes ten passes a second at most while 20,000 events rai
   await using run = startDaemon();
   const wanted = await run.settle();
   for (let tick = 0; tick < 40; tick++) {
-    run.node.happen("nft", { print: RULE_GONE.repeat(500) });
+    run.node.happen("xtables-monitor", { print: RULE_GONE.repeat(500) });
     run.node.happen("ip", { print: "1: lo    inet 10.96.0.2/32 scope host lo\n".repeat(50) });
     await run.clock.advance(50);
   }

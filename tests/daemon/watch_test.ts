@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { Watcher } from "../../lib/daemon/watch.ts";
 import { desired } from "../../lib/desired/desired.ts";
-import { addressMonitor, type Monitor, NFT_MONITOR } from "../../lib/node/monitor.ts";
+import { addressMonitor, type Monitor, NFT_MONITOR, OLD_XTABLES_MONITOR } from "../../lib/node/monitor.ts";
 import type { WatcherEvent } from "../../lib/reconcile/observer.ts";
 import { type FakeClock, settled } from "../support/fake_clock.ts";
 import { fakeLog } from "../support/fake_log.ts";
@@ -144,12 +144,26 @@ Deno.test("Watcher.run() asks for a look, and tells, when the monitor has lost e
   assertEquals([run.events, run.told], [[1000, 1010], ["1000 lost-events", "1010 lost-events"]]);
 });
 
-Deno.test("Watcher.run() tells of lost events when they end the monitor, and starts it again soon", async () => {
-  await using run = await listening();
-  run.node.happen("ip", { complain: "cannot receive: No buffer space available\n", signal: "SIGABRT" });
-  await run.clock.advance(1000);
-  assertEquals(run.told.map((text) => text.split(" ")[1]), ["lost-events", "deaf", "restarted", "listening"]);
-  assertEquals(run.watcher.isListening, true);
+Deno.test("Watcher.run() starts the same monitor again soon when lost events ended it, and calls it no restart", async () => {
+  await using log = await fakeLog();
+  await using run = start(() => {}, OLD_XTABLES_MONITOR, NFT_MONITOR);
+  await run.clock.advance(2000);
+  const complain = "cannot receive from nfnetlink socket: No buffer space available\n";
+  for (let storm = 0; storm < 10; storm++) {
+    run.told.length = 0;
+    run.node.happen("xtables-monitor", { complain, signal: "SIGABRT" });
+    await run.clock.advance(5000);
+    assertEquals(run.told.map((text) => text.split(" ")[1]), ["lost-events", "deaf", "listening"]);
+    assertEquals(run.node.monitors, ["xtables-monitor"]);
+  }
+  run.told.length = 0;
+  for (let time = 0; time < 60_000; time += 100) {
+    run.node.happen("xtables-monitor", { complain, signal: "SIGABRT" });
+    await run.clock.advance(100);
+  }
+  const starts = run.told.filter((text) => text.endsWith("lost-events")).length;
+  assert(starts > 5 && starts < 15, `${starts} starts in a minute of storm`);
+  assertEquals(log.take(), []);
 });
 
 Deno.test("Watcher.run() starts the monitor again when it dies, with growing pauses up to 30 s", async () => {
@@ -217,6 +231,30 @@ Deno.test("Watcher.run() ends at once, with its monitor, whenever it is stopped"
   assertEquals([stopped.node.processes, log.take()], [[], []]);
 });
 
+Deno.test("Watcher.run() lets another monitor stand in for one that ends, and goes back when that ends", async () => {
+  await using log = await fakeLog();
+  await using run = start(() => {}, OLD_XTABLES_MONITOR, NFT_MONITOR);
+  await run.clock.advance(1000);
+  assertEquals(run.node.monitors, ["xtables-monitor"]);
+  run.node.happen("xtables-monitor", {
+    complain: "xtables-monitor v1.8.9 (nf_tables): Parsing nftables rule failed\n",
+  });
+  run.node.happen("xtables-monitor", { signal: "SIGKILL" });
+  await run.clock.advance(60);
+  assertEquals([run.node.monitors, run.watcher.isListening], [["nft"], true]);
+  run.node.happen("nft", { signal: "SIGKILL" });
+  await run.clock.advance(160);
+  assertEquals([run.node.monitors, run.watcher.isListening], [["xtables-monitor"], true]);
+  assertEquals(log.take().length, 2);
+});
+
+Deno.test("Watcher.run() does without a monitor that is not installed, and does not speak of it", async () => {
+  await using log = await fakeLog();
+  await using run = start((node) => node.missing.add("stdbuf"), OLD_XTABLES_MONITOR, NFT_MONITOR);
+  await run.clock.advance(1000);
+  assertEquals([run.node.monitors, run.watcher.isListening, log.take()], [["nft"], true, []]);
+});
+
 Deno.test("Watcher.restart() starts the monitor anew", async () => {
   await using log = await fakeLog();
   await using run = await listening();
@@ -260,13 +298,13 @@ interface Run extends AsyncDisposable {
 }
 
 /** Starts a watcher on a node that was prepared. */
-function start(prepare = (_node: FakeNode, _stop: AbortController) => {}, monitor: Monitor = IP): Run {
+function start(prepare = (_node: FakeNode, _stop: AbortController) => {}, ...monitors: readonly Monitor[]): Run {
   const node = new FakeNode();
   const { clock } = node;
   const stop = new AbortController();
   const events: number[] = [];
   const told: string[] = [];
-  const watcher = new Watcher(monitor, {
+  const watcher = new Watcher(monitors.length > 0 ? monitors : [IP], {
     runner: node,
     clock,
     commandTimeout: 10_000,

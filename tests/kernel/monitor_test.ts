@@ -1,14 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { delay } from "@std/async/delay";
 import { desired } from "../../lib/desired/desired.ts";
-import {
-  addressMonitor,
-  findRuleMonitor,
-  isListening,
-  type LineKind,
-  type Monitor,
-  NFT_MONITOR,
-} from "../../lib/node/monitor.ts";
+import { addressMonitor, findRuleMonitors, isListening, type LineKind, type Monitor } from "../../lib/node/monitor.ts";
 import { type CommandRunner, linesOf } from "../../lib/node/process.ts";
 import { SystemCommands } from "../../lib/node/system_commands.ts";
 import { environmentOfCommands } from "../../lib/rights.ts";
@@ -37,13 +30,9 @@ kernelTest("ip monitor listens when the kernel says so, and tells of a lost addr
   });
 });
 
-kernelTest("the monitor of rules listens when the kernel says so, and tells of every loss", async (namespace) => {
-  const monitor = await findRuleMonitor(runnerIn(namespace), OPTIONS);
-  await tellsOfLosses(namespace, monitor);
-});
-
-kernelTest("nft monitor listens when the kernel says so, and tells of every loss", async (namespace) => {
-  await tellsOfLosses(namespace, NFT_MONITOR);
+kernelTest("the monitors of rules listen when the kernel says so, and tell of every loss", async (namespace) => {
+  const monitors = await findRuleMonitors(runnerIn(namespace), OPTIONS);
+  for (const monitor of monitors) await tellsOfLosses(namespace, monitor);
 });
 
 async function tellsOfLosses(namespace: Namespace, monitor: Monitor): Promise<void> {

@@ -2,11 +2,12 @@ import { assertEquals } from "@std/assert";
 import { desired } from "../../lib/desired/desired.ts";
 import {
   addressMonitor,
-  findRuleMonitor,
+  findRuleMonitors,
   isListening,
   type LineKind,
   type Monitor,
   NFT_MONITOR,
+  OLD_XTABLES_MONITOR,
   XTABLES_MONITOR,
 } from "../../lib/node/monitor.ts";
 import { FakeNode } from "../support/fake_node.ts";
@@ -103,25 +104,23 @@ Deno.test("addressMonitor() knows a loss, and what it does not understand", () =
   });
 });
 
-Deno.test("findRuleMonitor() takes xtables-monitor from 1.8.11 on, and nft monitor before and without it", async () => {
+Deno.test("findRuleMonitors() has nft monitor stand in for an xtables-monitor before 1.8.11, and where there is none", async () => {
+  const old = [OLD_XTABLES_MONITOR, NFT_MONITOR];
   const cases = [
-    ["1.8.7", "nft"],
-    ["1.8.9", "nft"],
-    ["1.8.10", "nft"],
-    ["1.8.11", "xtables-monitor"],
-    [
-      "1.9.0",
-      "xtables-monitor",
-    ],
-    ["2.0.0", "xtables-monitor"],
-    ["", "nft"],
-  ];
-  for (const [release, program] of cases) {
+    ["1.8.7", old],
+    ["1.8.9", old],
+    ["1.8.10", old],
+    ["1.8.11", [XTABLES_MONITOR]],
+    ["1.9.0", [XTABLES_MONITOR]],
+    ["2.0.0", [XTABLES_MONITOR]],
+    ["", [NFT_MONITOR]],
+  ] as const;
+  for (const [release, monitors] of cases) {
     const node = new FakeNode();
-    node.release = release!;
-    assertEquals((await findRuleMonitor(node, { timeout: 1000 })).program, program, release);
+    node.release = release;
+    assertEquals(await findRuleMonitors(node, { timeout: 1000 }), monitors, release);
     node.missing.add("xtables-monitor");
-    assertEquals((await findRuleMonitor(node, { timeout: 1000 })).program, "nft");
+    assertEquals(await findRuleMonitors(node, { timeout: 1000 }), [NFT_MONITOR]);
   }
 });
 
@@ -139,12 +138,12 @@ Deno.test("NFT_MONITOR and XTABLES_MONITOR take what goes from our chains and ta
     ]),
   });
   assertKinds(XTABLES_MONITOR, {
-    ours: ["iptables", "ip6tables"].flatMap((program) => [
+    ours: ["iptables", "ip6tables", "-4", "-6"].flatMap((program) => [
       ...chains.map((chain) => chain.split(" ")).flatMap(([table, chain]) => [
         ` EVENT: ${program} -t ${table} -D ${chain} -d 10.96.0.2/32 -p tcp -m tcp --dport 443 -j NOTRACK`,
         ` EVENT: ${program} -t ${table} -X ${chain}`,
       ]),
-      ` EVENT: nft: DEL table: table raw ${program === "iptables" ? "ip" : "ip6"} flags 0 use 0 handle 1`,
+      ` EVENT: nft: DEL table: table raw ${/6/.test(program) ? "ip6" : "ip"} flags 0 use 0 handle 1`,
     ]),
   });
 });
@@ -170,6 +169,9 @@ Deno.test("NFT_MONITOR and XTABLES_MONITOR take other lines for other people's, 
   assertKinds(XTABLES_MONITOR, {
     foreign: [
       " EVENT: iptables -t nat -D PREROUTING -j KUBE-SERVICES",
+      " EVENT: -4 -t nat -D PREROUTING -j KUBE-SERVICES",
+      " EVENT: -4 -t raw -A PREROUTING -j KUBE-SERVICES",
+      " EVENT: -0 -t filter -D INPUT -j ACCEPT",
       " EVENT: iptables -t filter -A INPUT -p udp -m udp --dport 53 -j ACCEPT",
       " EVENT: iptables -t filter -D KUBE-FIREWALL -j DROP",
       " EVENT: arptables -t filter -D INPUT -j ACCEPT",

@@ -15,8 +15,8 @@ import { FakeNode } from "./fake_node.ts";
 import { configOf } from "./reports.ts";
 import { TO } from "./texts.ts";
 
-/** What `nft monitor` prints when a rule of ours goes. */
-export const RULE_GONE = "delete rule ip filter INPUT handle 7\n";
+/** What `xtables-monitor` prints when a rule of ours goes. */
+export const RULE_GONE = " EVENT: -4 -t filter -D INPUT -j ACCEPT\n";
 
 /** A daemon that runs on a fake node. */
 export interface Run extends AsyncDisposable {
@@ -105,5 +105,5 @@ export function loseAddress(node: FakeNode, ip = "10.96.0.2"): void {
 /** Another program removes a rule, and the kernel says so. */
 export function loseRule(node: FakeNode): void {
   node.apply(`iptables-nft -D INPUT ${TO} -j ACCEPT`);
-  node.happen("nft", { print: RULE_GONE });
+  node.happen("xtables-monitor", { print: RULE_GONE });
 }

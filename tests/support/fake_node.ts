@@ -137,7 +137,8 @@ export class FakeNode implements CommandRunner {
     if (command === "ip -json -details -force -batch -") return new Ip(this, this.#links);
     if (/^ip -json -details address show\b/.test(command)) return new Show(this.#links, argv.slice(3).join(" "));
     if (
-      /^(?:ip -o monitor address link|prlimit --data=\d+ --cpu=\d+ nft monitor|xtables-monitor --event)$/.test(command)
+      /^(?:ip -o monitor address link|prlimit --data=\d+ --cpu=\d+ nft monitor|(?:stdbuf --output=L )?xtables-monitor --event)$/
+        .test(command)
     ) {
       return new Monitor();
     }
@@ -244,7 +245,7 @@ class FakeConversation implements Process {
     this.#options = options;
     this.#program = node.program(process.argv);
     const [program = ""] = process.argv;
-    this.name = program === "prlimit" ? "nft" : program;
+    this.name = { prlimit: "nft", stdbuf: "xtables-monitor" }[program] ?? program;
     const failure = node.fail.get(this.name);
     this.pid = node.missing.has(program) ? undefined : pids++;
     if (this.pid === undefined) this.#killed = { kind: "missing-program", said: `no ${program}` };

@@ -63,7 +63,7 @@ export async function toolbox(namespace: Namespace, options: ToolboxOptions = {}
     const { name, real, script } of [
       { name: "ip", real: "ip", script: options.ip },
       { name: "nft", real: "nft", script: undefined },
-      ...["prlimit", "ss", "xtables-monitor"].map((name) => ({ name, real: name, script: undefined })),
+      ...["prlimit", "ss", "stdbuf", "xtables-monitor"].map((name) => ({ name, real: name, script: undefined })),
       ...suite,
     ]
   ) {
