@@ -118,7 +118,7 @@ class Kept {
     }
     const monitors = isOfAddresses
       ? [addressMonitor(desired)]
-      : await findRuleMonitors(runner, { timeout: commandTimeout, signal });
+      : await findRuleMonitors(desired, runner, { timeout: commandTimeout, signal });
     if (signal.aborted) return;
     this.#watcher = new Watcher(monitors, {
       runner,

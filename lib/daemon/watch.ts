@@ -7,7 +7,7 @@ import { backoff, type Clock } from "../clock.ts";
 import { getLog } from "../log/mod.ts";
 import { Recurring, repeatText } from "../log/repeat.ts";
 import type { CommandError } from "../node/command_error.ts";
-import { isListening, type Monitor } from "../node/monitor.ts";
+import { isListening, type LineKind, type Monitor } from "../node/monitor.ts";
 import { type CommandRunner, linesOf } from "../node/process.ts";
 import type { WatcherEvent } from "../reconcile/observer.ts";
 
@@ -26,8 +26,8 @@ const SUBSCRIBED_MS = 500;
 const STORM = { lines: 100, ms: 500 } as const;
 /** A monitor that listened for so long was well … */
 const WELL_MS = 60_000;
-/** … and one that ends when it loses events, as xtables-monitor does, if it listened for so long. */
-const WELL_BEFORE_LOSS_MS = 1000;
+/** … and one that ends at events that it lost, or cannot read, as xtables-monitor does, if it listened for so long. */
+const WELL_HEARING_MS = 1000;
 /** Pauses before a monitor that listened is started again, in milliseconds. */
 const RESTART = { first: 100, max: 30_000 } as const;
 /** Pauses before one is that never did: its start may have read the whole ruleset of the node. */
@@ -50,8 +50,8 @@ interface End {
   readonly error: CommandError | undefined;
   /** How long it listened, in milliseconds; undefined if it never did. */
   readonly listenedMs: number | undefined;
-  /** It ended when it lost events. */
-  readonly isLoss: boolean;
+  /** What it said last. */
+  readonly last: LineKind;
 }
 
 /** One of several monitors that tell of the same. */
@@ -106,19 +106,23 @@ export class Watcher {
   }
 
   /** Gives a monitor that ended its pause, unless it is not there at all, and chooses the next one. */
-  #after(ended: Candidate, { error, listenedMs, isLoss }: End): Candidate | undefined {
+  #after(ended: Candidate, { error, listenedMs, last }: End): Candidate | undefined {
     const { monitor } = ended;
     const isMissing = error?.kind === "missing-program";
-    const isWell = listenedMs !== undefined && listenedMs > (isLoss ? WELL_BEFORE_LOSS_MS : WELL_MS);
+    // It heard something, and told of it.
+    const hasHeard = last === "lost" || last === "unreadable";
+    const isWell = listenedMs !== undefined && listenedMs > (hasHeard ? WELL_HEARING_MS : WELL_MS);
     const failures = isWell ? 1 : ended.failures + 1;
-    const at = this.#options.clock.now() + backoff(failures, isLoss || listenedMs !== undefined ? RESTART : RETRY);
+    const at = this.#options.clock.now() + backoff(failures, hasHeard || listenedMs !== undefined ? RESTART : RETRY);
     const same = { monitor, failures, at };
     this.#candidates = this.#candidates.flatMap((it) => it !== ended ? it : isMissing ? [] : same);
-    // It is as good as before, and has told of it.
-    if (isLoss) return same;
+    // It is as good as any.
+    if (last === "lost") return same;
     // Another one may be there in its place.
-    if (!isMissing || this.#candidates.length === 0) this.#tell(monitor, error, listenedMs !== undefined);
-    if (!isMissing) this.#report(monitor, "restarted");
+    if (!hasHeard && (!isMissing || this.#candidates.length === 0)) {
+      this.#tell(monitor, error, listenedMs !== undefined);
+    }
+    if (!hasHeard && !isMissing) this.#report(monitor, "restarted");
     return this.#candidates.toSorted((a, b) => a.at - b.at)[0];
   }
 
@@ -134,8 +138,8 @@ export class Watcher {
     const since = await proven;
     const { error, stderr } = await process.end();
     if (this.#isListening) this.#deafen(monitor);
-    const isLoss = monitor.judge(stderr.trimEnd().split("\n").at(-1) ?? "") === "lost";
-    return { error, listenedMs: since === undefined ? undefined : clock.now() - since, isLoss };
+    const last = monitor.judge(stderr.trimEnd().split("\n").at(-1) ?? "");
+    return { error, listenedMs: since === undefined ? undefined : clock.now() - since, last };
   }
 
   /** Asks for a look, after which others follow as long as nobody listens. */
@@ -150,7 +154,7 @@ export class Watcher {
     const kinds = new Set(lines.map((line) => monitor.judge(line)));
     if (kinds.has("lost")) this.#report(monitor, "lost-events");
     log.v(4)?.info("Read events", { program: monitor.program, lines: lines.length, kinds: [...kinds].join(",") });
-    if (kinds.has("ours") || kinds.has("lost") || kinds.has("unknown")) this.#options.onEvent();
+    if ([...kinds].some((kind) => kind !== "foreign")) this.#options.onEvent();
     if (this.#recent !== undefined) this.#recent += lines.length;
     else void this.#weather(lines.length, ended);
   }

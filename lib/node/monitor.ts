@@ -12,8 +12,11 @@ const NFT_MAX_BYTES = 24 << 20;
 /** Processor time that it may take: it begins to read the ruleset anew whenever that changed meanwhile. */
 const NFT_MAX_SECONDS = 2;
 
-/** What a line tells: of something of ours, of others, that events were lost, or nothing that is understood. */
-export type LineKind = "ours" | "foreign" | "lost" | "unknown";
+/**
+ * What a line tells: of something of ours, of others, that events were lost, that the monitor ends at something that it cannot
+ * read, or nothing that is understood.
+ */
+export type LineKind = "ours" | "foreign" | "lost" | "unreadable" | "unknown";
 
 /** A program that prints a line for each event. */
 export interface Monitor {
@@ -44,27 +47,32 @@ export function addressMonitor({ link, addresses }: Desired): Monitor {
 }
 
 /**
- * Finds what tells of rules in nftables, the best first. `xtables-monitor` listens at once and holds no rules, but before
- * 1.8.11 it ends at the first rule that no iptables can read: then `nft monitor` stands in, whose memory and processor time are
- * limited.
+ * Finds what tells of rules in nftables, the best first. `xtables-monitor` listens at once and holds no rules. Before 1.8.11 it
+ * leaves what it printed in its buffer, and ends at a rule that it cannot read, which any IPv6 rule with a port is to it.
+ * `nft monitor` reads all, but its memory and processor time have to be limited.
+ *
+ * @param desired Only the families of its addresses are listened to, where that can be told.
  */
 export async function findRuleMonitors(
+  { addresses }: Desired,
   runner: CommandRunner,
   options: { readonly timeout: number; readonly signal?: AbortSignal },
 ): Promise<readonly Monitor[]> {
   const { stdout } = await runner.start(["xtables-monitor", "--version"], options).end();
   const [, major, minor, patch] = /(\d+)\.(\d+)\.(\d+)/.exec(stdout) ?? [];
   if (major === undefined) return [NFT_MONITOR];
+  const [family = 4, ...others] = new Set(addresses.map(({ family }) => family));
+  const argv = ["xtables-monitor", "--event", ...others.length === 0 ? [family === 4 ? "--ipv4" : "--ipv6"] : []];
   const isModern = Number(major) * 1e6 + Number(minor) * 1e3 + Number(patch) >= 1_008_011;
-  return isModern ? [XTABLES_MONITOR] : [OLD_XTABLES_MONITOR, NFT_MONITOR];
+  if (isModern) return [{ ...XTABLES_MONITOR, argv }];
+  const old = { ...XTABLES_MONITOR, argv: ["stdbuf", "--output=L", ...argv] };
+  return family === 4 && others.length === 0 ? [old, NFT_MONITOR] : [NFT_MONITOR, old];
 }
 
 const SOCKET = { protocol: 12, group: 0x40 } as const; // NETLINK_NETFILTER, NFNLGRP_NFTABLES
 
-/** `xtables-monitor`, from 1.8.11 on. */
-export const XTABLES_MONITOR: Monitor = {
+const XTABLES_MONITOR: Omit<Monitor, "argv"> = {
   program: "xtables-monitor",
-  argv: ["xtables-monitor", "--event"],
   socket: SOCKET,
   listensAtOnce: true,
   judge(line) {
@@ -73,14 +81,9 @@ export const XTABLES_MONITOR: Monitor = {
         .test(line)
     ) return "ours";
     if (/^ EVENT: |^NEWGEN: |^libxtables: unhandled NFPROTO/.test(line)) return "foreign";
+    if (/^Perhaps xtables-monitor or your kernel needs to be upgraded/.test(line)) return "unreadable";
     return isLoss(line) ? "lost" : "unknown";
   },
-};
-
-/** `xtables-monitor` before 1.8.11, which leaves what it printed in its buffer. */
-export const OLD_XTABLES_MONITOR: Monitor = {
-  ...XTABLES_MONITOR,
-  argv: ["stdbuf", "--output=L", ...XTABLES_MONITOR.argv],
 };
 
 /** `nft monitor`: in plain words, since `destroy` among them is a syntax error from nft 1.0.7 to 1.1.6. */

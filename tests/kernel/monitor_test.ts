@@ -15,7 +15,7 @@ const RULE = ["OUTPUT", "-d", ADDRESS, "-p", "tcp", "-m", "tcp", "--dport", "443
 const LOSSES: readonly (readonly string[])[] = [
   ["iptables-nft", "-t", "raw", "-D", ...RULE, "NOTRACK"],
   ["iptables-nft", "-F", "OUTPUT"],
-  ["ip6tables-nft", "-t", "raw", "-F"],
+  ["iptables-nft", "-t", "raw", "-F"],
   ["nft", "flush", "chain", "ip", "raw", "OUTPUT"],
   ["nft", "delete", "table", "ip", "filter"],
   ["nft", "flush", "ruleset"],
@@ -31,13 +31,16 @@ kernelTest("ip monitor listens when the kernel says so, and tells of a lost addr
 });
 
 kernelTest("the monitors of rules listen when the kernel says so, and tell of every loss", async (namespace) => {
-  const monitors = await findRuleMonitors(runnerIn(namespace), OPTIONS);
-  for (const monitor of monitors) await tellsOfLosses(namespace, monitor);
+  const of = (...flags: string[]) =>
+    findRuleMonitors(desired(configOf(...flags), "present"), runnerIn(namespace), OPTIONS);
+  for (const monitor of await of()) await tellsOfLosses(namespace, monitor, LOSSES);
+  const [best] = await of("--ip-address=fd00:96::2");
+  await tellsOfLosses(namespace, best!, [["ip6tables-nft", "-t", "raw", "-F"], ...LOSSES]);
 });
 
-async function tellsOfLosses(namespace: Namespace, monitor: Monitor): Promise<void> {
+async function tellsOfLosses(namespace: Namespace, monitor: Monitor, losses: typeof LOSSES): Promise<void> {
   await watch(namespace, monitor, async (told) => {
-    for (const loss of LOSSES) {
+    for (const loss of losses) {
       for (const program of ["iptables-nft", "ip6tables-nft"]) {
         await namespace.ok([program, "-A", "OUTPUT", "-p", "tcp", "-j", "ACCEPT"]);
         await namespace.ok([program, "-t", "raw", "-A", "OUTPUT", "-p", "tcp", "-j", "NOTRACK"]);

@@ -70,14 +70,15 @@ kernelTest("SIGTERM ends an ip that hangs", async (namespace) => {
   assertEquals(await hanging(namespace), []);
 });
 
-for (const name of ["ip", "iptables-nft-restore", "xtables-monitor", "prlimit", "ss"]) {
+for (const name of ["ip", "iptables-nft-restore", "xtables-monitor", "stdbuf", "prlimit", "ss"]) {
   kernelTest(`SIGTERM ends the daemon that looks for its back end while ${name} hangs`, async (namespace) => {
+    const isOld = name === "stdbuf" || name === "prlimit";
     const before = [
       `[ $name != ${name} ] || { echo $$ >> /run/hanging; trap '' TERM; exec sleep 60; }`,
-      // From 1.8.11 on nobody needs nft monitor, and prlimit for it.
-      ...name === "prlimit" ? ["[ $name != xtables-monitor ] || { echo xtables-monitor v1.8.9; exit; }"] : [],
+      // From 1.8.11 on nobody needs stdbuf, or nft monitor, and prlimit for it.
+      ...isOld ? ["[ $name != xtables-monitor ] || { echo xtables-monitor v1.8.9; exit; }"] : [],
     ].join("\n");
-    const path = await toolbox(namespace, { before });
+    const path = await toolbox(namespace, { before, ...name === "prlimit" && { without: /^stdbuf$/ } });
     const argv = flags("nft", "--iptables-mode=auto", "--sync-interval=1h", "--cleanup");
     await using program = await Program.start(namespace, argv, { path });
     await startsHanging(program, namespace);

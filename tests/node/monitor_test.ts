@@ -7,10 +7,8 @@ import {
   type LineKind,
   type Monitor,
   NFT_MONITOR,
-  OLD_XTABLES_MONITOR,
-  XTABLES_MONITOR,
 } from "../../lib/node/monitor.ts";
-import { FakeNode } from "../support/fake_node.ts";
+import { configFrom, FakeNode } from "../support/fake_node.ts";
 import { configOf } from "../support/reports.ts";
 
 // As iproute2 6.1 and nftables 1.0.6 print them.
@@ -104,25 +102,40 @@ Deno.test("addressMonitor() knows a loss, and what it does not understand", () =
   });
 });
 
-Deno.test("findRuleMonitors() has nft monitor stand in for an xtables-monitor before 1.8.11, and where there is none", async () => {
-  const old = [OLD_XTABLES_MONITOR, NFT_MONITOR];
-  const cases = [
-    ["1.8.7", old],
-    ["1.8.9", old],
-    ["1.8.10", old],
-    ["1.8.11", [XTABLES_MONITOR]],
-    ["1.9.0", [XTABLES_MONITOR]],
-    ["2.0.0", [XTABLES_MONITOR]],
-    ["", [NFT_MONITOR]],
-  ] as const;
-  for (const [release, monitors] of cases) {
-    const node = new FakeNode();
-    node.release = release;
-    assertEquals(await findRuleMonitors(node, { timeout: 1000 }), monitors, release);
-    node.missing.add("xtables-monitor");
-    assertEquals(await findRuleMonitors(node, { timeout: 1000 }), [NFT_MONITOR]);
+const IPV4 = "--ip-address=10.96.0.2";
+const IPV6 = "--ip-address=fd00:96::2";
+
+/** What is taken with this release of iptables: the best first. */
+async function monitorsOf(
+  release: string,
+  flags: string,
+  prepare = (_node: FakeNode) => {},
+): Promise<readonly Monitor[]> {
+  const node = new FakeNode();
+  node.release = release;
+  prepare(node);
+  return await findRuleMonitors(desired(configFrom(flags), "present"), node, { timeout: 1000 });
+}
+
+Deno.test("findRuleMonitors() takes xtables-monitor, and beside one that ends at some events nft monitor", async () => {
+  const argvOf = async (release: string, flags: string) =>
+    (await monitorsOf(release, flags)).map(({ argv }) => argv.join(" "));
+  for (const release of ["1.8.11", "1.9.0", "2.0.0"]) {
+    assertEquals(await argvOf(release, IPV4), ["xtables-monitor --event --ipv4"]);
+    assertEquals(await argvOf(release, IPV6), ["xtables-monitor --event --ipv6"]);
+    assertEquals(await argvOf(release, `${IPV4} ${IPV6}`), ["xtables-monitor --event"]);
   }
+  const [nft, old] = [NFT_MONITOR.argv.join(" "), "stdbuf --output=L xtables-monitor --event"];
+  for (const release of ["1.8.7", "1.8.9", "1.8.10"]) {
+    assertEquals(await argvOf(release, IPV4), [`${old} --ipv4`, nft]);
+    assertEquals(await argvOf(release, IPV6), [nft, `${old} --ipv6`]);
+    assertEquals(await argvOf(release, `${IPV4} ${IPV6}`), [nft, old]);
+  }
+  assertEquals(await argvOf("", IPV4), [nft]);
+  assertEquals(await monitorsOf("1.8.11", IPV4, ({ missing }) => missing.add("xtables-monitor")), [NFT_MONITOR]);
 });
+
+const [XTABLES_MONITOR] = await monitorsOf("1.8.11", IPV4) as [Monitor];
 
 Deno.test("NFT_MONITOR and XTABLES_MONITOR take what goes from our chains and tables for ours", () => {
   const chains = ["raw PREROUTING", "raw OUTPUT", "filter INPUT", "filter OUTPUT"];
@@ -181,6 +194,7 @@ Deno.test("NFT_MONITOR and XTABLES_MONITOR take other lines for other people's, 
       "libxtables: unhandled NFPROTO in xtables_set_nfproto",
     ],
     lost: ["cannot receive from nfnetlink socket: No buffer space available"],
+    unreadable: ["Perhaps xtables-monitor or your kernel needs to be upgraded."],
     unknown: ["", "xtables-monitor v1.8.11 (nf_tables): Parsing nftables rule failed"],
   });
 });

@@ -137,7 +137,7 @@ export class FakeNode implements CommandRunner {
     if (command === "ip -json -details -force -batch -") return new Ip(this, this.#links);
     if (/^ip -json -details address show\b/.test(command)) return new Show(this.#links, argv.slice(3).join(" "));
     if (
-      /^(?:ip -o monitor address link|prlimit --data=\d+ --cpu=\d+ nft monitor|(?:stdbuf --output=L )?xtables-monitor --event)$/
+      /^(?:ip -o monitor address link|prlimit --data=\d+ --cpu=\d+ nft monitor|(?:stdbuf --output=L )?xtables-monitor --event(?: --ipv[46])?)$/
         .test(command)
     ) {
       return new Monitor();
