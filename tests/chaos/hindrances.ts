@@ -19,13 +19,16 @@ const WRAPPED_MS = 7000;
 /** A look and a monitor may each leave one, which must not become many. */
 const MAX_LEFT = 2;
 
-/** The children of scripts that hang though their script is gone. */
+/** The children of scripts that hang. */
 async function hangingChildren(world: World): Promise<readonly ProcessId[]> {
   const pids = (await world.namespace.run(["cat", "/run/wrapped"])).stdout.split("\n").filter(Boolean).map(Number);
+  return (await Promise.all(pids.map(find))).filter((found) => found?.name === "sleep") as ProcessId[];
+}
+
+/** Those whose script is gone. */
+async function leftChildren(world: World): Promise<readonly ProcessId[]> {
   const kept = new Set((await world.children()).map(({ pid }) => pid));
-  return (await Promise.all(pids.map(find))).filter((found) =>
-    found?.name === "sleep" && !kept.has(found.pid)
-  ) as ProcessId[];
+  return (await hangingChildren(world)).filter(({ pid }) => !kept.has(pid));
 }
 
 /** Harm that stands in the way of repair. */
@@ -112,10 +115,14 @@ export const HINDRANCES: readonly Harm[] = [
         for (const { pid } of victims) send(pid, "SIGKILL");
         const lost = program === "ip" ? await loseAddress(world, random) : await loseRule(world, random);
         await delay(WRAPPED_MS);
-        left = await hangingChildren(world);
+        left = await leftChildren(world);
         return lost;
       });
-      for (const { pid } of await hangingChildren(world)) send(pid, "SIGKILL");
+      // Of the last one the script may live, or has not even started its child.
+      for (let round = 0; round < 3; round++) {
+        for (const { pid } of await hangingChildren(world)) send(pid, "SIGKILL");
+        await delay(100);
+      }
       world.struck();
       if (left.length > MAX_LEFT) throw new AssertionError(`${left.length} children of scripts that are gone hang`);
       return lost;
