@@ -22,7 +22,7 @@ import type { Observer } from "./reconcile/observer.ts";
 import { merge } from "./reconcile/pass.ts";
 import { backendOf, RulesKeeper } from "./reconcile/rules.ts";
 import { settle } from "./reconcile/settle.ts";
-import { Journal } from "./report/change_log.ts";
+import { ChangeLog } from "./report/change_log.ts";
 import { checkOutput, checkText } from "./report/check_output.ts";
 import { print, PrintError } from "./report/print.ts";
 import { ListenError, openServers } from "./report/serve.ts";
@@ -125,7 +125,7 @@ async function live(life: Life): Promise<number> {
   const { link, addresses, rules } = desired;
   await using servers = await openServers(config, [link, ...addresses, ...rules], clock);
   dropNetwork();
-  const working = work(life, [new Journal("present", clock.now), ...servers.observers]);
+  const working = work(life, [new ChangeLog("present", clock.now), ...servers.observers]);
   // Told when the commands of the first pass already run: it takes as long as they do.
   log.info("Started", {
     version: VERSION,
@@ -181,6 +181,6 @@ async function cleanUp({ config, desired, runner, clock }: Life, known: BackendS
     : await detectBackend(runner, { timeout: commandTimeout, signal });
   const strays = await findStrays(desired, backend, { runner, commandTimeout, signal });
   const backends: readonly Backend[] = [backend, ...strays === undefined ? [] : [strays]];
-  const [observer, budget] = [new Journal("absent", clock.now), deadline - clock.now()];
+  const [observer, budget] = [new ChangeLog("absent", clock.now), deadline - clock.now()];
   return await cleanup(desired, { runner, clock, commandTimeout, backends, observer, budget });
 }

@@ -25,7 +25,7 @@ interface Problem {
  * Tells in the log what passes changed and what they could not. A problem that lasts is told once, then counted; a warning is
  * told once.
  */
-export class Journal implements Observer {
+export class ChangeLog implements Observer {
   readonly #want: "present" | "absent";
   readonly #recurring: Recurring;
   readonly #open = new Map<string, Problem>();

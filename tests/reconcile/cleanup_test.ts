@@ -2,7 +2,7 @@ import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
 import { desired } from "../../lib/desired/desired.ts";
 import { cleanup } from "../../lib/reconcile/cleanup.ts";
 import type { Backend } from "../../lib/node/iptables.ts";
-import { Journal } from "../../lib/report/change_log.ts";
+import { ChangeLog } from "../../lib/report/change_log.ts";
 import { configFrom, FakeNode } from "../support/fake_node.ts";
 import { FROM, TO } from "../support/texts.ts";
 
@@ -167,7 +167,7 @@ Deno.test("cleanup() ends within 10 s when each answer takes 3 s and no rule can
 
 function clean(node: FakeNode, backends: readonly Backend[] = ["nft"], flags = FLAGS): Promise<boolean> {
   const { clock } = node;
-  const observer = new Journal("absent", clock.now);
+  const observer = new ChangeLog("absent", clock.now);
   const wanted = desired(configFrom(flags), "present");
   return clock.until(cleanup(wanted, { runner: node, clock, commandTimeout: 10_000, observer, backends }));
 }
