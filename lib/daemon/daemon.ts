@@ -14,8 +14,8 @@ import { Watcher } from "./watch.ts";
 
 const log = getLog("daemon");
 
-/** Where no watcher listens, the pause after a look is so many times as long as the look took: 0.5 % of a core … */
-const POLL_FACTOR = 200;
+/** Where no watcher listens, the pause after a look is so many times as long as the look took: 1 % of a core … */
+const POLL_FACTOR = 100;
 /** … but within these bounds, in milliseconds. */
 const POLL = { min: 250, max: 5000 } as const;
 
