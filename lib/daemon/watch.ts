@@ -3,36 +3,21 @@
  *
  * @module
  */
-import { backoff, type Clock } from "../clock.ts";
+import type { Clock } from "../clock.ts";
 import { getLog } from "../log/mod.ts";
 import { Recurring, repeatText } from "../log/repeat.ts";
-import type { CommandError } from "../node/command_error.ts";
-import { isListening, type LineKind, type Monitor } from "../node/monitor.ts";
+import { type Monitor, PROOF_MS, untilListening } from "../node/monitor.ts";
 import { type CommandRunner, linesOf } from "../node/process.ts";
 import type { WatcherEvent } from "../reconcile/observer.ts";
+import { Candidates, type End, hasHeard, isMissing } from "./candidates.ts";
 
 const log = getLog("watch");
 
-/** The kernel is asked whether a monitor listens after such pauses, in milliseconds, until it does … */
-const PROOF = { first: 50, max: 5000 } as const;
-/** … or for so long: then it never will. */
-const PROOF_MS = 60_000;
-/** Without anybody to ask, one that listens at once does so by then. */
-const SUBSCRIBED_MS = 500;
 /**
  * So many lines in such a time are a storm. A line about ours may be far behind in it, or among those that the kernel dropped,
  * of which `nft` 1.0.6 tells only when it prints its next event: somebody looks at the end of each such time.
  */
 const STORM = { lines: 100, ms: 500 } as const;
-/** A monitor that listened for so long was well … */
-const WELL_MS = 60_000;
-/** … and one that ends at events that it lost, or cannot read, as xtables-monitor does, if it listened for so long. */
-const WELL_HEARING_MS = 1000;
-/** Pauses before a monitor that listened is started again, in milliseconds. */
-const RESTART = { first: 100, max: 30_000 } as const;
-/** Pauses before one is that never did: its start may have read the whole ruleset of the node. */
-const RETRY = { first: 60_000, max: 3_600_000 } as const;
-
 /** Options for {@linkcode Watcher}. */
 export interface WatcherOptions {
   readonly runner: CommandRunner;
@@ -45,27 +30,9 @@ export interface WatcherOptions {
   readonly onWatcher: (event: WatcherEvent) => void;
 }
 
-/** How a life of a monitor ended. */
-interface End {
-  readonly error: CommandError | undefined;
-  /** How long it listened, in milliseconds; undefined if it never did. */
-  readonly listenedMs: number | undefined;
-  /** What it said last. */
-  readonly last: LineKind;
-}
-
-/** One of several monitors that tell of the same. */
-interface Candidate {
-  readonly monitor: Monitor;
-  /** Lives in a row that were short. */
-  readonly failures: number;
-  /** When it may be started, by the clock. */
-  readonly at: number;
-}
-
 /** Runs a monitor, and when it ends it or another one that tells of the same. */
 export class Watcher {
-  #candidates: readonly Candidate[];
+  readonly #candidates: Candidates;
   readonly #options: WatcherOptions;
   readonly #troubles: Recurring;
   #isListening = false;
@@ -73,9 +40,9 @@ export class Watcher {
   #recent: number | undefined;
   #life = new AbortController();
 
-  /** @param monitors What tells of the same, the best first; each next one stands in while those before it have a pause. */
+  /** @param monitors What tells of the same, the best first. */
   constructor(monitors: readonly Monitor[], options: WatcherOptions) {
-    this.#candidates = monitors.map((monitor) => ({ monitor, failures: 0, at: -Infinity }));
+    this.#candidates = new Candidates(monitors, options.clock.now);
     this.#options = options;
     this.#troubles = new Recurring({ now: options.clock.now });
   }
@@ -95,35 +62,19 @@ export class Watcher {
     const { clock } = this.#options;
     const onAbort = () => this.#life.abort();
     signal.addEventListener("abort", onAbort);
-    for (let next = this.#candidates[0]; next !== undefined;) {
+    for (let next = this.#candidates.first; next !== undefined;) {
       if (next.at > clock.now()) await clock.delay(next.at - clock.now(), signal);
       if (signal.aborted) break;
-      const end = await this.#live(next.monitor);
+      const { monitor } = next;
+      const end = await this.#live(monitor);
       if (signal.aborted) break;
-      next = this.#after(next, end);
+      next = this.#candidates.after(next, end);
+      if (hasHeard(end)) continue;
+      // In the place of one that is not installed another may be there.
+      if (!isMissing(end) || next === undefined) this.#tell(monitor, end);
+      if (!isMissing(end)) this.#report(monitor, "restarted");
     }
     signal.removeEventListener("abort", onAbort);
-  }
-
-  /** Gives a monitor that ended its pause, unless it is not there at all, and chooses the next one. */
-  #after(ended: Candidate, { error, listenedMs, last }: End): Candidate | undefined {
-    const { monitor } = ended;
-    const isMissing = error?.kind === "missing-program";
-    // It heard something, and told of it.
-    const hasHeard = last === "lost" || last === "unreadable";
-    const isWell = listenedMs !== undefined && listenedMs > (hasHeard ? WELL_HEARING_MS : WELL_MS);
-    const failures = isWell ? 1 : ended.failures + 1;
-    const at = this.#options.clock.now() + backoff(failures, hasHeard || listenedMs !== undefined ? RESTART : RETRY);
-    const same = { monitor, failures, at };
-    this.#candidates = this.#candidates.flatMap((it) => it !== ended ? it : isMissing ? [] : same);
-    // It is as good as any.
-    if (last === "lost") return same;
-    // Another one may be there in its place.
-    if (!hasHeard && (!isMissing || this.#candidates.length === 0)) {
-      this.#tell(monitor, error, listenedMs !== undefined);
-    }
-    if (!hasHeard && !isMissing) this.#report(monitor, "restarted");
-    return this.#candidates.toSorted((a, b) => a.at - b.at)[0];
   }
 
   /** One life of a monitor. */
@@ -176,35 +127,30 @@ export class Watcher {
     ended: AbortSignal,
   ): Promise<number | undefined> {
     if (pid === undefined) return undefined;
-    const { runner, clock, commandTimeout, onEvent } = this.#options;
-    const deadline = clock.now() + PROOF_MS;
-    for (let pause: number = PROOF.first; clock.now() < deadline; pause = Math.min(2 * pause, PROOF.max)) {
-      await clock.delay(pause, ended);
-      if (ended.aborted) return undefined;
-      const answer = await isListening(runner, monitor, pid, { timeout: commandTimeout, signal: ended });
-      if (ended.aborted) return undefined;
-      if (answer === undefined && pause < SUBSCRIBED_MS) continue;
-      if (!(answer ?? monitor.listensAtOnce)) continue;
-      this.#isListening = true;
-      this.#troubles.over("trouble");
-      this.#report(monitor, "listening");
-      // What was lost while none listened shows in a look.
-      onEvent();
-      return clock.now();
+    const { runner, clock, commandTimeout: timeout, onEvent } = this.#options;
+    const proven = await untilListening(runner, monitor, pid, { clock, timeout, signal: ended });
+    if (ended.aborted) return undefined;
+    if (!proven) {
+      life.abort(`it does not listen after ${PROOF_MS / 1000}s`);
+      return undefined;
     }
-    life.abort(`it does not listen after ${PROOF_MS / 1000}s`);
-    return undefined;
+    this.#isListening = true;
+    this.#troubles.over("trouble");
+    this.#report(monitor, "listening");
+    // What was lost while none listened shows in a look.
+    onEvent();
+    return clock.now();
   }
 
-  #tell(monitor: Monitor, error: CommandError | undefined, hasListened: boolean): void {
+  #tell({ argv }: Monitor, { error, listenedMs }: End): void {
     const ended = this.#troubles.report("trouble");
     if (ended === undefined) return;
     log.warning(
-      hasListened
+      listenedMs !== undefined
         ? "A watcher ended and is started again"
         : "Nothing tells of events: looks stand in for them, as often as they cost little",
       {
-        command: monitor.argv.join(" "),
+        command: argv.join(" "),
         ended: repeatText(ended),
         ...error && { error },
       },

@@ -4,9 +4,16 @@
  *
  * @module
  */
+import type { Clock } from "../clock.ts";
 import type { Desired } from "../desired/desired.ts";
 import type { CommandRunner } from "./process.ts";
 
+/** The kernel is asked whether a monitor listens after such pauses, in milliseconds, until it does … */
+const PROOF = { first: 50, max: 5000 } as const;
+/** … or for so long: then it never will. */
+export const PROOF_MS = 60_000;
+/** Without anybody to ask, one that listens at once does so by then, in milliseconds. */
+const SUBSCRIBED_MS = 500;
 /** Memory that `nft monitor` may take: it holds the whole ruleset of the node, 4 KiB for each rule. All of us are to fit into 90 MiB. */
 const NFT_MAX_BYTES = 24 << 20;
 /** Processor time that it may take: it begins to read the ruleset anew whenever that changed meanwhile. */
@@ -106,6 +113,28 @@ export const NFT_MONITOR: Monitor = {
 /** "No buffer space available" of libc, or nft's "We lost some netlink events". */
 function isLoss(line: string): boolean {
   return /no buffer space|lost .*events/i.test(line);
+}
+
+/**
+ * Waits until the kernel hands events to a monitor, or says for so long that it does not that it never will.
+ *
+ * @param options `signal` ends it early.
+ */
+export async function untilListening(
+  runner: CommandRunner,
+  monitor: Monitor,
+  pid: number,
+  { clock, timeout, signal }: { readonly clock: Clock; readonly timeout: number; readonly signal: AbortSignal },
+): Promise<boolean> {
+  const deadline = clock.now() + PROOF_MS;
+  for (let pause: number = PROOF.first; clock.now() < deadline; pause = Math.min(2 * pause, PROOF.max)) {
+    await clock.delay(pause, signal);
+    if (signal.aborted) return false;
+    const answer = await isListening(runner, monitor, pid, { timeout, signal });
+    if (answer === undefined && pause < SUBSCRIBED_MS) continue;
+    if (answer ?? monitor.listensAtOnce) return true;
+  }
+  return false;
 }
 
 /**
