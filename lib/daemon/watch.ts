@@ -30,14 +30,36 @@ export interface WatcherOptions {
   readonly onWatcher: (event: WatcherEvent) => void;
 }
 
+/** Asks for looks in storms. */
+class Storms {
+  readonly #options: Pick<WatcherOptions, "clock" | "onEvent">;
+  /** Lines of the time that runs; undefined while none does. */
+  #lines: number | undefined;
+
+  constructor(options: Pick<WatcherOptions, "clock" | "onEvent">) {
+    this.#options = options;
+  }
+
+  async count(lines: number, ended: AbortSignal): Promise<void> {
+    if (this.#lines !== undefined) {
+      this.#lines += lines;
+      return;
+    }
+    this.#lines = lines;
+    await this.#options.clock.delay(STORM.ms, ended);
+    const isStorm = this.#lines >= STORM.lines;
+    this.#lines = undefined;
+    if (isStorm && !ended.aborted) this.#options.onEvent();
+  }
+}
+
 /** Runs a monitor, and when it ends it or another one that tells of the same. */
 export class Watcher {
   readonly #candidates: Candidates;
   readonly #options: WatcherOptions;
   readonly #troubles: Recurring;
   #isListening = false;
-  /** Lines that came in the time in which a storm is looked for; undefined while none runs. */
-  #recent: number | undefined;
+  readonly #storms: Storms;
   #life = new AbortController();
 
   /** @param monitors What tells of the same, the best first. */
@@ -45,6 +67,7 @@ export class Watcher {
     this.#candidates = new Candidates(monitors, options.clock.now);
     this.#options = options;
     this.#troubles = new Recurring({ now: options.clock.now });
+    this.#storms = new Storms(options);
   }
 
   /** Whether events are heard now. Until then somebody has to look. */
@@ -106,17 +129,7 @@ export class Watcher {
     if (kinds.has("lost")) this.#report(monitor, "lost-events");
     log.v(4)?.info("Read events", { program: monitor.program, lines: lines.length, kinds: [...kinds].join(",") });
     if ([...kinds].some((kind) => kind !== "foreign")) this.#options.onEvent();
-    if (this.#recent !== undefined) this.#recent += lines.length;
-    else void this.#weather(lines.length, ended);
-  }
-
-  /** Looks for a storm from its first lines on. */
-  async #weather(lines: number, ended: AbortSignal): Promise<void> {
-    this.#recent = lines;
-    await this.#options.clock.delay(STORM.ms, ended);
-    const isStorm = this.#recent >= STORM.lines;
-    this.#recent = undefined;
-    if (isStorm && !ended.aborted) this.#options.onEvent();
+    this.#storms.count(lines.length, ended);
   }
 
   /** Waits until the monitor listens; gives since when, or undefined if it never did. */
