@@ -129,7 +129,7 @@ export class Watcher {
     if (kinds.has("lost")) this.#report(monitor, "lost-events");
     log.v(4)?.info("Read events", { program: monitor.program, lines: lines.length, kinds: [...kinds].join(",") });
     if ([...kinds].some((kind) => kind !== "foreign")) this.#options.onEvent();
-    this.#storms.count(lines.length, ended);
+    void this.#storms.count(lines.length, ended);
   }
 
   /** Waits until the monitor listens; gives since when, or undefined if it never did. */

@@ -2,11 +2,11 @@ import type { Desired } from "../desired/desired.ts";
 import { addressTool } from "../node/address.ts";
 import { type BackendState, detectBackend, findStrays } from "../node/backend.ts";
 import { type Backend, rulesTools } from "../node/iptables.ts";
-import { savedLook } from "../node/iptables_save.ts";
 import { Sessions } from "../node/session.ts";
 import type { Tool } from "../node/tool.ts";
 import type { KeeperOptions } from "./keeper.ts";
-import { type ItemReport, merge, pass, type Report } from "./pass.ts";
+import { type ItemReport, merge, pass } from "./pass.ts";
+import { lookAtSaved } from "./saved.ts";
 
 /** An item, and the shell commands that would put it right. */
 export interface CheckedItem extends ItemReport {
@@ -40,7 +40,10 @@ export async function check(desired: Desired, known: BackendState, options: Keep
   const rules = state === undefined ? [] : rulesTools(desired, backend, options);
   // Listing a table, as a pass does, would create it in the legacy back end.
   if (backend === "nft") looks.push(pass(rules, { sessions, commandTimeout, apply: false }));
-  else looks.push(...rules.map((tool) => lookAtSaved(tool, backend, options)));
+  else {
+    const rulesOf = ({ items }: Tool) => items.filter((item) => item.kind === "rule");
+    looks.push(...rules.map((tool) => lookAtSaved(runner, rulesOf(tool), { backend, timeout: commandTimeout })));
+  }
   const report = merge(await Promise.all(looks));
   const toolOf = (item: ItemReport["item"]) => [addresses, ...rules].find(({ items }) => items.includes(item));
   return {
@@ -52,12 +55,4 @@ export async function check(desired: Desired, known: BackendState, options: Keep
     backend,
     strays: state === undefined ? undefined : await findStrays(desired, backend, { runner, commandTimeout }),
   };
-}
-
-async function lookAtSaved(tool: Tool, backend: Backend, { runner, commandTimeout }: KeeperOptions): Promise<Report> {
-  const rules = tool.items.filter((item) => item.kind === "rule");
-  const started = performance.now();
-  const { findings, error, commands } = await savedLook(runner, rules, { backend, timeout: commandTimeout });
-  const items = rules.map((item, index) => ({ item, before: findings[index], after: findings[index], error }));
-  return { items, ok: items.every(({ after }) => after?.ok), duration: performance.now() - started, commands };
 }

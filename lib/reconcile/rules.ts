@@ -5,12 +5,12 @@ import { getLog } from "../log/mod.ts";
 import { Recurring, repeatText } from "../log/repeat.ts";
 import { type BackendState, detectBackend, findStrays } from "../node/backend.ts";
 import { type Backend, rulesTools } from "../node/iptables.ts";
-import { savedLook } from "../node/iptables_save.ts";
 import { Sessions } from "../node/session.ts";
 import { Damping } from "./damping.ts";
 import { isFull, type Keeper, type KeeperOptions } from "./keeper.ts";
 import type { Cause } from "./observer.ts";
-import { pass, type PassOptions, type Report } from "./pass.ts";
+import { merge, pass, type PassOptions, type Report } from "./pass.ts";
+import { lookAtSaved } from "./saved.ts";
 
 const log = getLog("rules");
 
@@ -80,20 +80,9 @@ export class RulesKeeper implements Keeper {
 
   async #lookWithoutLock(signal?: AbortSignal): Promise<Report> {
     const { runner, commandTimeout: timeout } = this.#options;
-    const started = performance.now();
     const families = Map.groupBy(this.#desired.rules, ({ family }) => family).values();
-    const looks = await Promise.all(
-      [...families].map((rules) => savedLook(runner, rules, { backend: "legacy", mayCreate: true, timeout, signal })),
-    );
-    const items = looks.flatMap(({ findings, error }) =>
-      findings.map((finding) => ({ item: finding.item, before: finding, after: finding, error }))
-    );
-    return {
-      items,
-      ok: items.length === this.#desired.rules.length && items.every(({ after }) => after.ok),
-      duration: performance.now() - started,
-      commands: looks.flatMap(({ commands }) => commands),
-    };
+    const options = { backend: "legacy", mayCreate: true, timeout, signal } as const;
+    return merge(await Promise.all([...families].map((rules) => lookAtSaved(runner, rules, options))));
   }
 
   /** Finds out which back end the node uses. */
