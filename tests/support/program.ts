@@ -378,10 +378,26 @@ export function addedLines(before: string, now: string): string[] {
 export function assertSameDump(now: string, before: string): void {
   if (now === before) return;
   const [a, b] = [before.split("\n"), now.split("\n")];
-  const gone = a.filter((line) => !b.includes(line)).slice(0, 20).map((line) => `- ${line}`);
-  const come = b.filter((line) => !a.includes(line)).slice(0, 20).map((line) => `+ ${line}`);
-  const differences = [...gone, ...come];
-  throw new AssertionError(`The dumps differ:\n${differences.join("\n") || "(in the order or number of their lines)"}`);
+  const gone = surplus(a, b).slice(0, 20).map((line) => `- ${line}`);
+  const come = surplus(b, a).slice(0, 20).map((line) => `+ ${line}`);
+  const moved = b.findIndex((line, i) => line !== a[i]);
+  const differences = gone.length + come.length > 0 ? [...gone, ...come] : [
+    "the order of their lines, from:",
+    ...a.slice(Math.max(0, moved - 2), moved + 6).map((line) => `- ${line}`),
+    ...b.slice(Math.max(0, moved - 2), moved + 6).map((line) => `+ ${line}`),
+  ];
+  throw new AssertionError(`The dumps differ:\n${differences.join("\n")}`);
+}
+
+/** The lines of one text that another has not, or not as often. */
+function surplus(lines: readonly string[], others: readonly string[]): readonly string[] {
+  const left = new Map<string, number>();
+  for (const line of others) left.set(line, (left.get(line) ?? 0) + 1);
+  return lines.filter((line) => {
+    const count = left.get(line) ?? 0;
+    left.set(line, count - 1);
+    return count <= 0;
+  });
 }
 
 /** Asserts that a text has the fault of no one: no stack trace, no message of the runtime. */
