@@ -37,6 +37,8 @@ interface Entry {
   readonly target: string | undefined;
 }
 
+/** It stands in front of an xtables-monitor before 1.8.11, and these packages have a newer one. */
+const SPARED = "stdbuf";
 const unpacked = await Deno.makeTempDir();
 const entries = new Map<string, Entry>();
 const controls = new Map<string, string>();
@@ -53,7 +55,7 @@ const taken = new Set<string>();
 await copy(program, "/apiserver-proxy-sidecar", 0o755);
 await takeWhatItNeeds(program, "the program");
 for (const tool of config.permissions.default.run) {
-  if (!NAMES.some(({ name }) => name === tool)) await take(find(tool), "the program");
+  if (tool !== SPARED && !NAMES.some(({ name }) => name === tool)) await take(find(tool), "the program");
 }
 for (const path of entries.keys()) if (EXTENSION.test(path)) await take(path, "the tools");
 for (const { name, target } of NAMES) {
