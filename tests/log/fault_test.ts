@@ -93,7 +93,9 @@ Deno.test("LogFiles writes to a device and to a pipe, and never rotates them", a
   using directory = temporaryDirectory();
   const pipe = `${directory.path}/pipe`;
   await new Deno.Command("mkfifo", { args: [pipe] }).output();
-  const reader = new Deno.Command("head", { args: ["-n", "2", pipe], stdout: "piped" }).spawn();
+  // Open for writing too, the pipe has no end when somebody closes it who opens it again.
+  const reading = ["-c", 'exec 3<> "$0" && exec head -n 2 <&3', pipe];
+  const reader = new Deno.Command("sh", { args: reading, stdout: "piped" }).spawn();
   for (const file of [pipe, "/dev/null"]) {
     await using logging = await testLogging({ ...FILES, file, fileMaxSize: 1 });
     logging.log.info("One");
