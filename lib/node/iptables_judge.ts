@@ -14,7 +14,8 @@ export function judge(rules: readonly Rule[], want: Desired["want"], chains: rea
   const findings = new Map(
     chains.flatMap((listed) => {
       const own = rules.filter(({ table, chain }) => table === listed.table && chain === listed.chain);
-      return judgeChain(own, want, listed);
+      const isBare = chains.every(({ table, specs }) => table !== listed.table || specs.length === 0);
+      return judgeChain(own, want, listed).map((finding) => isBare ? { ...finding, isBare } : finding);
     }).map((finding) => [finding.item, finding]),
   );
   return rules.flatMap((rule) => findings.get(rule) ?? []);

@@ -113,6 +113,8 @@ function judgeCount(rule: Rule, want: Desired["want"], copies: number): readonly
   const text = "its chain holds native nftables rules and cannot be listed";
   return judge([rule], want, [listed]).map((finding) => ({
     ...finding,
+    // The listing is made up, and the native rules are there.
+    isBare: false,
     detail: finding.detail === undefined ? text : `${finding.detail}; ${text}`,
   }));
 }

@@ -21,6 +21,8 @@ export interface Finding {
   readonly ok: boolean;
   /** What is there instead, if the state alone does not tell. */
   readonly detail?: string;
+  /** Of a rule: in the chains of its table that were listed nobody has a rule, so that the table may not be there. */
+  readonly isBare?: boolean;
   /** Of a link that is there: this program created it. */
   readonly ours?: boolean;
   /** Not as desired, but on its way: the kernel needs another moment before the rest can be done. */
@@ -57,6 +59,8 @@ export interface Tool {
   answered(stdout: string, stderr: string, lines: number): boolean;
   /** Compares a listing with what is desired. @throws {SyntaxError} if it cannot be read. */
   judge(listing: string): readonly Finding[];
+  /** Command lines to be run before the repairs of some findings. They may fail: the repairs follow all the same. */
+  preparations?(findings: readonly Finding[]): readonly (readonly string[])[];
   /** The repairs of some findings as input. */
   script(findings: readonly Finding[]): string;
   /** A repair as a person would type it. */

@@ -16,6 +16,9 @@ const MAX_PARTS = 64;
 /** Some things are done in two steps: what is added in one place is removed elsewhere when a look has shown it. */
 const MAX_ROUNDS = 2;
 
+/** The longest wait for what is to be run before repairs. */
+const PREPARATION_MS = 1000;
+
 /** What a pass says of one item. */
 export interface ItemReport {
   readonly item: Item;
@@ -155,7 +158,9 @@ async function converse(tool: Tool, { sessions, apply, holds, command, commands 
   try {
     before = after = await look(tool, session, told);
     for (let round = 0; canRepair && round < MAX_ROUNDS && brokenIn(after).length > 0; round++) {
-      after = await look(tool, session, told, brokenIn(after));
+      const broken = brokenIn(after);
+      await prepare(tool, broken, sessions, command);
+      after = await look(tool, session, told, broken);
     }
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw cause;
@@ -168,6 +173,17 @@ async function converse(tool: Tool, { sessions, apply, holds, command, commands 
   const error = unreadable ?? result.error;
   const itemAt = (line: number) => told[line - session.linesBefore - 1];
   return { before, after, error, blamed: error === undefined ? new Map() : tool.blame(error, itemAt) };
+}
+
+/** Runs what is to be run before repairs. It is not among the commands of the report: that one fails is no fault. */
+async function prepare(
+  tool: Tool,
+  broken: readonly Finding[],
+  sessions: Sessions,
+  { timeout, signal }: CommandOptions,
+): Promise<void> {
+  const options = { timeout: Math.min(timeout, PREPARATION_MS), signal };
+  await Promise.all(tool.preparations?.(broken).map((argv) => sessions.open(argv, options).end(false)) ?? []);
 }
 
 /**

@@ -304,9 +304,37 @@ Deno.test("rulesTool() keeps rules in the back end that it is told, and leaves t
   assertEquals(node.dump(), WANTED);
   assertEquals(node.processes.map(({ argv }) => argv[0]), [
     "iptables-nft-restore",
+    "nft",
+    "nft",
     "iptables-legacy-restore",
     "iptables-restore",
   ]);
+});
+
+Deno.test("rulesTool() has nft make the tables in which nobody has a rule, and says no policy", async () => {
+  const foreign = "iptables-nft -t filter -A OUTPUT -p udp -j ACCEPT\n";
+  const node = new FakeNode(foreign);
+  assertEquals((await keep(node, FLAGS, { backend: "nft" })).ok, true);
+  assertEquals(node.processes.slice(1).map(({ argv }) => argv), [[
+    "nft",
+    "create table ip raw; " +
+    "add chain ip raw PREROUTING { type filter hook prerouting priority -300; }; " +
+    "add chain ip raw OUTPUT { type filter hook output priority -300; }",
+  ]]);
+  node.apply(`iptables-nft -t filter -D OUTPUT ${FROM} -j ACCEPT`);
+  assertEquals((await keep(node, FLAGS, { backend: "nft" })).ok, true);
+  assertEquals((await keep(node, FLAGS, { backend: "nft", want: "absent" })).ok, true);
+  assertEquals(node.processes.slice(2).map(({ argv }) => argv[0]), Array(2).fill("iptables-nft-restore"));
+  assertEquals(node.dump(), foreign);
+});
+
+Deno.test("rulesTool() waits at most a second for nft, and keeps the rules without it", async () => {
+  for (const fault of ["hang", "missing"] as const) {
+    const node = new FakeNode();
+    node[fault].add("nft");
+    const report = await node.clock.until(keep(node, FLAGS, { backend: "nft" }));
+    assertEquals([report.ok, node.dump(), node.clock.now()], [true, WANTED, fault === "hang" ? 1000 : 0]);
+  }
 });
 
 Deno.test("rulesTool() sets the rules of the other table when one table is lacking", async () => {
@@ -390,7 +418,10 @@ Deno.test("rulesTool() lets the families take turns at the lock, which nft has n
     const told: number[] = [];
     const runner = {
       start: (...args: Parameters<FakeNode["start"]>) => {
-        told.push(...node.processes.slice(-1).map(({ stdin }) => stdin.split("COMMIT").length - 1));
+        // What nft makes is made while its family waits.
+        if (args[0][0] !== "nft") {
+          told.push(...node.processes.slice(-1).map(({ stdin }) => stdin.split("COMMIT").length - 1));
+        }
         return node.start(...args);
       },
     };

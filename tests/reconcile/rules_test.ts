@@ -49,7 +49,8 @@ for (const mode of ["nft", "legacy"] as const) {
     for (const cause of ["start", "interval"] as const) await keeper.pass(cause);
     await keeper[Symbol.asyncDispose]();
     const strays = mode === "nft" ? ["ip"] : Array(2).fill("iptables-nft-save");
-    assertEquals(programs(node), [`iptables-${mode}-restore`, ...strays, `iptables-${mode}-restore`]);
+    const made = mode === "nft" ? ["nft", "nft"] : [];
+    assertEquals(programs(node), [`iptables-${mode}-restore`, ...made, ...strays, `iptables-${mode}-restore`]);
     assertEquals(rulesOf(node), lines(`iptables-${mode}`));
   });
 }

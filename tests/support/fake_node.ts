@@ -9,7 +9,19 @@ import { CommandError, type CommandFailure } from "../../lib/node/command_error.
 import { type Config, parseConfig } from "../../lib/config/config.ts";
 import { FakeClock } from "./fake_clock.ts";
 import { type FakeLink, FakeLinks } from "./fake_links.ts";
-import { Exit, Ip, Monitor, NftList, Print, type Program, Restore, Save, Show, TableNames } from "./fake_programs.ts";
+import {
+  Exit,
+  Ip,
+  Monitor,
+  NftCreate,
+  NftList,
+  Print,
+  type Program,
+  Restore,
+  Save,
+  Show,
+  TableNames,
+} from "./fake_programs.ts";
 import { addNative, change, dumpTable, emptyTables, type FakeTable, listForNft, NATIVE } from "./fake_rules.ts";
 
 const PROGRAMS = ["iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy"] as const;
@@ -149,6 +161,7 @@ export class FakeNode implements CommandRunner {
       const chain = this.table(`${nft}tables-nft`, nftTable).get(nftChain);
       return new NftList(chain === undefined ? "" : listForNft(`${nft} ${nftTable}`, nftChain, chain));
     }
+    if (/^nft create table ip6? (raw|filter);/.test(command)) return new NftCreate(command.slice("nft ".length));
     const [, file = "", kind] = /^ip -force -batch (\/proc\/net\/(ip6?)_tables_names)$/.exec(command) ?? [];
     if (kind !== undefined) return new TableNames([...this.#created.get(`${kind}tables-legacy`) ?? []], file);
     const [, name = "", family = "", backend = this.backend, what, options = ""] =

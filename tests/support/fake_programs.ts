@@ -76,6 +76,19 @@ export class NftList implements Program {
   }
 }
 
+/** `nft "create table ip filter; …"`, where the table is there. */
+export class NftCreate implements Program {
+  readonly stdout = "";
+  readonly stderr: string;
+  constructor(input: string) {
+    this.stderr = `Error: Could not process rule: File exists\n${input}\n`;
+  }
+  line(): void {}
+  end(): number {
+    return 1;
+  }
+}
+
 /** `ip -force -batch /proc/net/ip_tables_names`: complains of the name of each table of the legacy back end. */
 export class TableNames implements Program {
   stdout = "";

@@ -1,0 +1,111 @@
+/**
+ * Tables that are not there: nft makes them, so that the policies of others are safe from iptables-nft.
+ */
+import { assertEquals } from "@std/assert";
+import type { Desired } from "../../lib/desired/desired.ts";
+import { CHAINS, type Table } from "../../lib/desired/rules.ts";
+import { creations } from "../../lib/node/iptables_creation.ts";
+import { kernelTest, type Namespace } from "../support/namespace.ts";
+import { filtered, flags, Program, runProgram, toolbox } from "../support/program.ts";
+
+const DUAL = "--ip-address=10.96.0.2,fd00:96::2";
+/** Notes each rule that iptables is told to insert into a chain that is not there. */
+const NOTES_MISSING_CHAINS = filtered(`while IFS= read -r line; do
+    case "$name" in ip6*) family=ip6 ;; *) family=ip ;; esac
+    case "$line" in
+      \\**) table=\${line#?} ;;
+      "-I "*)
+        set -- $line
+        echo "$family $table $2" >> /run/inserted
+        nft list chain $family $table $2 > /run/chain.$family || echo "$family $table $2" >> /run/missing ;;
+    esac
+    printf '%s\\n' "$line"
+  done`);
+/** The chains that get rules, of both families. */
+const INSERTED = [
+  "ip filter INPUT",
+  "ip filter OUTPUT",
+  "ip raw OUTPUT",
+  "ip raw PREROUTING",
+  "ip6 filter INPUT",
+  "ip6 filter OUTPUT",
+  "ip6 raw OUTPUT",
+  "ip6 raw PREROUTING",
+];
+
+kernelTest(
+  "iptables is told of no rule before the chain is there: at the start, and after tables were deleted",
+  async (node) => {
+    const path = await toolbox(node, { restore: NOTES_MISSING_CHAINS });
+    await using daemon = await Program.start(node, [
+      DUAL,
+      "--setup-iptables",
+      "--iptables-mode=nft",
+      "--sync-interval=1h",
+    ], { path });
+    for (const deleted of [[], ["flush", "ruleset"], ["delete", "table", "ip", "filter"]]) {
+      await node.ok(["sh", "-c", "rm -f /run/inserted"]);
+      if (deleted.length > 0) await node.ok(["nft", ...deleted]);
+      const wanted = INSERTED.filter((chain) => deleted.length < 3 || chain.startsWith("ip filter"));
+      await daemon.until(async () => {
+        const { stdout } = await node.run(["sort", "--unique", "/run/inserted"]);
+        assertEquals(stdout.trim().split("\n"), wanted);
+      });
+    }
+    assertEquals((await node.run(["cat", "/run/missing"])).stdout, "");
+  },
+);
+
+kernelTest("without nft the rules are kept all the same", async (node) => {
+  const path = await toolbox(node, { without: /^nft$/ });
+  const { code, stderr } = await runProgram(node, flags("nft", "--daemon=false"), { path });
+  assertEquals(code, 0, stderr);
+});
+
+for (const family of [4, 6] as const) {
+  const [ip, iptables] = family === 4 ? ["ip", "iptables-nft"] : ["ip6", "ip6tables-nft"];
+
+  kernelTest(`nft makes the tables of ${iptables} as that does`, async (node) => {
+    for (const table of Object.keys(CHAINS) as Table[]) {
+      for (const chain of CHAINS[table]) {
+        await node.ok([iptables, "-t", table, "-A", chain, "-j", "ACCEPT"]);
+        await node.ok([iptables, "-t", table, "-D", chain, "-j", "ACCEPT"]);
+      }
+    }
+    const made = await tablesOf(node);
+    await node.ok(["nft", "flush", "ruleset"]);
+    for (const argv of creations(family, bare(family))) await node.ok(argv);
+    assertEquals(await tablesOf(node), made);
+  });
+
+  kernelTest(`nft changes nothing in tables of ${iptables} that are there`, async (node) => {
+    await node.ok([iptables, "-P", "INPUT", "DROP"]);
+    await node.ok(["nft", `add table ${ip} raw { flags dormant; }`]);
+    const before = await tablesOf(node);
+    for (const argv of creations(family, bare(family))) {
+      const { code, stderr } = await node.run(argv);
+      assertEquals({ code, said: stderr.split("\n")[0] }, {
+        code: 1,
+        said: "Error: Could not process rule: File exists",
+      });
+    }
+    assertEquals(await tablesOf(node), before);
+  });
+}
+
+function tablesOf(node: Namespace): Promise<string> {
+  return node.ok(["nft", "list", "ruleset"]);
+}
+
+/** What is found where no table is. */
+function bare(family: 4 | 6): Parameters<typeof creations>[1] {
+  return (Object.keys(CHAINS) as Table[]).flatMap((table) =>
+    CHAINS[table].map((chain) => ({
+      item: { kind: "rule", family, table, chain, spec: "" } as Desired["rules"][number],
+      state: "missing" as const,
+      ok: false,
+      isBare: true,
+      repairs: [],
+    }))
+  );
+}
