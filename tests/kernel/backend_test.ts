@@ -12,6 +12,7 @@ import {
   SCRIPTS,
   sideBySide,
   state,
+  tables,
   toolbox,
 } from "../support/program.ts";
 import { ONCE } from "../support/texts.ts";
@@ -28,17 +29,6 @@ const OTHER: Readonly<Record<Backend, Backend>> = { nft: "legacy", legacy: "nft"
 /** Leaves what a kubelet leaves that uses a back end. */
 async function hint(node: Namespace, tool: string, chain: string): Promise<void> {
   await node.ok([tool, "-t", "mangle", "-N", chain]);
-}
-
-/** Every table that exists in either back end, empty or not, with all it holds; only counters and dates are left out. */
-async function tables(node: Namespace): Promise<string> {
-  const texts = await Promise.all([
-    ["nft", "--stateless", "list", "ruleset"],
-    ["sort", "/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"],
-    ["iptables-legacy-save"],
-    ["ip6tables-legacy-save"],
-  ].map((argv) => node.ok(argv)));
-  return texts.join("").replaceAll(/^#.*\n/gm, "").replaceAll(/ \[\d+:\d+\]$/gm, "");
 }
 
 /** The back end that --check names, which has to leave all tables as they are. */

@@ -10,6 +10,7 @@ import {
   runProgram,
   SOURCE,
   state,
+  tables,
   toolbox,
   WANTED,
 } from "../support/program.ts";
@@ -220,15 +221,4 @@ async function onTerminal(node: Namespace, path: string, through: readonly strin
   const { stdout } = await node.run(["script", "--quiet", "--command", command.join(" "), "/dev/null"]);
   assertMatch(stdout, /KIND +WANTED/);
   return stdout;
-}
-
-/** Every table that exists in either back end, empty or not, with all it holds; only counters and dates are left out. */
-async function tables(node: Namespace): Promise<string> {
-  const texts = await Promise.all([
-    ["nft", "--stateless", "list", "ruleset"],
-    ["sort", "/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"],
-    ["iptables-legacy-save"],
-    ["ip6tables-legacy-save"],
-  ].map((argv) => node.ok(argv)));
-  return texts.join("").replaceAll(/^#.*\n/gm, "").replaceAll(/ \[\d+:\d+\]$/gm, "");
 }

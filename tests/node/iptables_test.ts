@@ -4,7 +4,7 @@ import { type Backend, iptablesProgram, rulesTool } from "../../lib/node/iptable
 import type { Report } from "../../lib/reconcile/pass.ts";
 import { pass, tools } from "../support/passes.ts";
 import { configFrom, FakeNode } from "../support/fake_node.ts";
-import { FROM, TO } from "../support/texts.ts";
+import { dumpedRules, FROM, TO } from "../support/texts.ts";
 
 const ARGV = ["iptables-restore", "--noflush", "--verbose", "--wait=1"];
 const FLAGS = "--ip-address=10.96.0.2 --setup-iptables";
@@ -18,12 +18,7 @@ COMMIT
 COMMIT
 # end of listing
 `;
-const WANTED = `iptables-nft -t raw -A OUTPUT ${TO} -j NOTRACK
-iptables-nft -t raw -A OUTPUT ${FROM} -j NOTRACK
-iptables-nft -t raw -A PREROUTING ${TO} -j NOTRACK
-iptables-nft -t filter -A INPUT ${TO} -j ACCEPT
-iptables-nft -t filter -A OUTPUT ${FROM} -j ACCEPT
-`;
+const WANTED = dumpedRules("iptables-nft").map((line) => `${line}\n`).join("");
 
 Deno.test("iptablesProgram() names the program of a family and back end", () => {
   assertEquals(

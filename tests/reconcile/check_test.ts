@@ -4,7 +4,7 @@ import { check } from "../../lib/reconcile/check.ts";
 import { backendOf } from "../../lib/reconcile/rules.ts";
 import { FakeNode } from "../support/fake_node.ts";
 import { configOf } from "../support/reports.ts";
-import { FROM, TO } from "../support/texts.ts";
+import { dumpedRules } from "../support/texts.ts";
 
 const ADDRESS = "ip address add 10.96.0.2/32 dev lo scope host";
 const HINT = "iptables-legacy -t mangle -N KUBE-IPTABLES-HINT\n";
@@ -13,7 +13,7 @@ const LIST = "*raw\n-S PREROUTING\n-S OUTPUT\nCOMMIT\n*filter\n-S INPUT\n-S OUTP
 
 for (const backend of ["nft", "legacy"] as const) {
   Deno.test(`check() changes nothing, and tells no command to, when the back end is ${backend}`, async () => {
-    for (const state of ["", `${ADDRESS}\n${lines(`iptables-${backend}`).slice(1).join("\n")}`]) {
+    for (const state of ["", `${ADDRESS}\n${dumpedRules(`iptables-${backend}`).slice(1).join("\n")}`]) {
       const node = new FakeNode(`${state}\n${backend === "legacy" ? HINT : ""}`);
       const config = configOf("--setup-iptables");
       const before = node.dump();
@@ -55,15 +55,4 @@ for (const backend of ["nft", "legacy"] as const) {
       ]);
     }
   });
-}
-
-/** The rules as {@linkcode FakeNode.dump} has them. */
-function lines(program: string): readonly string[] {
-  return [
-    `${program} -t raw -A OUTPUT ${TO} -j NOTRACK`,
-    `${program} -t raw -A OUTPUT ${FROM} -j NOTRACK`,
-    `${program} -t raw -A PREROUTING ${TO} -j NOTRACK`,
-    `${program} -t filter -A INPUT ${TO} -j ACCEPT`,
-    `${program} -t filter -A OUTPUT ${FROM} -j ACCEPT`,
-  ];
 }

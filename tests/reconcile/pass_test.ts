@@ -7,7 +7,7 @@ import { rulesTools } from "../../lib/node/iptables.ts";
 import { Sessions } from "../../lib/node/session.ts";
 import { merge, pass, type PassOptions, type Report } from "../../lib/reconcile/pass.ts";
 import { configFrom, FakeNode } from "../support/fake_node.ts";
-import { IP } from "../support/texts.ts";
+import { dumpedRules, IP } from "../support/texts.ts";
 import { Random } from "../support/random.ts";
 
 const RESTORE = ["iptables-restore", "--noflush", "--verbose", "--wait=5"];
@@ -17,13 +17,8 @@ const DUAL = configFrom("--ip-address=10.96.0.2,fd00:96::2 --interface=dummy0 --
 const CHANGE = /^(?:address (?:add|del|replace)|link |-[AID] )/m;
 /** How the lines of our own link begin. */
 const LINK = ["ip link add name", "ip link set dev"];
-const SYNCED = `ip address add 10.96.0.2/32 dev lo scope host
-iptables-nft -t raw -A OUTPUT -d 10.96.0.2/32 -p tcp -m tcp --dport 443 -j NOTRACK
-iptables-nft -t raw -A OUTPUT -s 10.96.0.2/32 -p tcp -m tcp --sport 443 -j NOTRACK
-iptables-nft -t raw -A PREROUTING -d 10.96.0.2/32 -p tcp -m tcp --dport 443 -j NOTRACK
-iptables-nft -t filter -A INPUT -d 10.96.0.2/32 -p tcp -m tcp --dport 443 -j ACCEPT
-iptables-nft -t filter -A OUTPUT -s 10.96.0.2/32 -p tcp -m tcp --sport 443 -j ACCEPT
-`;
+const SYNCED = ["ip address add 10.96.0.2/32 dev lo scope host", ...dumpedRules("iptables-nft")]
+  .map((line) => `${line}\n`).join("");
 
 Deno.test("pass() puts everything in with one process of each tool, and then only looks", async () => {
   const node = new FakeNode();

@@ -5,12 +5,12 @@ import { backendOf, RulesKeeper } from "../../lib/reconcile/rules.ts";
 import { fakeLog } from "../support/fake_log.ts";
 import { FakeNode } from "../support/fake_node.ts";
 import { configOf } from "../support/reports.ts";
-import { FROM, TO } from "../support/texts.ts";
+import { dumpedRules } from "../support/texts.ts";
 
 const HINT = "iptables-legacy -t mangle -N KUBE-IPTABLES-HINT\n";
 
 Deno.test("RulesKeeper.pass() puts everything there, in the back end that it finds", async () => {
-  const [nft, legacy] = [lines("iptables-nft"), lines("iptables-legacy")];
+  const [nft, legacy] = [dumpedRules("iptables-nft"), dumpedRules("iptables-legacy")];
   const cases: readonly (readonly [(node: FakeNode) => void, string, readonly string[], string | undefined])[] = [
     [() => {}, "", nft, "nft"],
     [() => {}, HINT, legacy, "legacy"],
@@ -51,7 +51,7 @@ for (const mode of ["nft", "legacy"] as const) {
     const strays = mode === "nft" ? ["ip"] : Array(2).fill("iptables-nft-save");
     const made = mode === "nft" ? ["nft", "nft"] : [];
     assertEquals(programs(node), [`iptables-${mode}-restore`, ...made, ...strays, `iptables-${mode}-restore`]);
-    assertEquals(rulesOf(node), lines(`iptables-${mode}`));
+    assertEquals(rulesOf(node), dumpedRules(`iptables-${mode}`));
   });
 }
 
@@ -63,13 +63,13 @@ Deno.test("RulesKeeper.pass() moves the rules when a hint appears, at a full loo
   for (const cause of ["event", "retry", "poll"] as const) {
     assertEquals(backendIn(await keeper.pass(cause)), "nft");
   }
-  assertEquals(rulesOf(node), lines("iptables-nft"));
+  assertEquals(rulesOf(node), dumpedRules("iptables-nft"));
   const report = await keeper.pass("interval");
-  assertEquals([backendIn(report), rulesOf(node), report.ok], ["legacy", lines("iptables-legacy"), true]);
+  assertEquals([backendIn(report), rulesOf(node), report.ok], ["legacy", dumpedRules("iptables-legacy"), true]);
   assertEquals(log.take(), [
     'I The node uses another back end of iptables now, the rules move there backend="legacy"',
   ]);
-  node.apply(`iptables-nft -t mangle -N KUBE-IPTABLES-HINT\n${lines("iptables-nft")[3]}`);
+  node.apply(`iptables-nft -t mangle -N KUBE-IPTABLES-HINT\n${dumpedRules("iptables-nft")[3]}`);
   node.processes.length = 0;
   assertEquals(backendIn(await keeper.pass("interval")), "legacy");
   assertEquals(programs(node), ["iptables-legacy-restore"], "sure of it, and others' rules left alone");
@@ -83,24 +83,24 @@ Deno.test("RulesKeeper.pass() keeps the old rules until the new ones stand", asy
   node.apply(HINT);
   node.fail.set("iptables-legacy-restore", [4, "Resource temporarily unavailable\n"]);
   await keeper.pass("interval");
-  assertEquals(rulesOf(node), lines("iptables-nft"));
+  assertEquals(rulesOf(node), dumpedRules("iptables-nft"));
   node.fail.clear();
   await keeper.pass("interval");
-  assertEquals(rulesOf(node), lines("iptables-legacy"));
+  assertEquals(rulesOf(node), dumpedRules("iptables-legacy"));
   await keeper[Symbol.asyncDispose]();
 });
 
 Deno.test("RulesKeeper.pass() warns once of rules of ours in the other back end, and leaves them", async () => {
   await using log = await fakeLog();
   for (const [mode, other] of [["nft", "legacy"], ["legacy", "nft"]] as const) {
-    const { node, keeper } = start({ flags: [`--iptables-mode=${mode}`], state: lines(`iptables-${other}`)[1]! });
+    const { node, keeper } = start({ flags: [`--iptables-mode=${mode}`], state: dumpedRules(`iptables-${other}`)[1]! });
     for (const cause of ["start", "interval"] as const) await keeper.pass(cause);
     await keeper[Symbol.asyncDispose]();
     assertEquals(log.take(), [
       "W Rules of an earlier run stand in the back end of iptables that the node does not use; cleanup removes them " +
       `backend="${other}"`,
     ]);
-    assertEquals(rulesOf(node).includes(lines(`iptables-${other}`)[1]!), true);
+    assertEquals(rulesOf(node).includes(dumpedRules(`iptables-${other}`)[1]!), true);
   }
 });
 
@@ -128,17 +128,6 @@ function lackVariants(node: FakeNode): void {
       for (const what of ["save", "restore"]) node.missing.add(`${family}-${backend}-${what}`);
     }
   }
-}
-
-/** The rules as {@linkcode FakeNode.dump} has them. */
-function lines(program: string): readonly string[] {
-  return [
-    `${program} -t raw -A OUTPUT ${TO} -j NOTRACK`,
-    `${program} -t raw -A OUTPUT ${FROM} -j NOTRACK`,
-    `${program} -t raw -A PREROUTING ${TO} -j NOTRACK`,
-    `${program} -t filter -A INPUT ${TO} -j ACCEPT`,
-    `${program} -t filter -A OUTPUT ${FROM} -j ACCEPT`,
-  ];
 }
 
 function rulesOf(node: FakeNode): readonly string[] {

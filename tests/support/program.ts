@@ -293,6 +293,17 @@ export async function state(namespace: Pick<Namespace, "ok">, backend: Backend =
   return [...addressLines(addresses), ...rules.flatMap(savedRules)];
 }
 
+/** Every table that exists in either back end, empty or not, with all it holds; only counters and dates are left out. */
+export async function tables(node: Pick<Namespace, "ok">): Promise<string> {
+  const texts = await Promise.all([
+    ["nft", "--stateless", "list", "ruleset"],
+    ["sort", "/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"],
+    ["iptables-legacy-save"],
+    ["ip6tables-legacy-save"],
+  ].map((argv) => node.ok(argv)));
+  return texts.join("").replaceAll(/^#.*\n/gm, "").replaceAll(/ \[\d+:\d+\]$/gm, "");
+}
+
 function addressLines(json: string): string[] {
   interface Info {
     local: string;
