@@ -235,10 +235,16 @@ export class World implements AsyncDisposable {
     this.#ours = addedLines(this.#foreign, canonical(await this.namespace.dump()));
   }
 
-  /** All addresses and rules in which one of ours is named, in an order that does not depend on time. */
+  /**
+   * All addresses, local routes and rules in which one of ours is named, in an order that does not depend on time. The kernel
+   * shows an IPv6 address before it has made its route.
+   */
   async #look(): Promise<readonly string[]> {
-    const [v4, v6] = FAMILIES.map((family) => `${this.iptables(family)}-save`);
-    const text = await this.namespace.ok(["sh", "-c", `ip -oneline address && ${v4} && ${v6}`]);
+    const looks = FAMILIES.flatMap((family) => [
+      `ip -${family} route show table local`,
+      `${this.iptables(family)}-save`,
+    ]);
+    const text = await this.namespace.ok(["sh", "-c", ["ip -oneline address", ...looks].join(" && ")]);
     return canonical(text).split("\n").filter((line) => /10\.96\.0\.2\b|fd00:96::2\b/.test(line)).toSorted();
   }
 

@@ -24,6 +24,9 @@ export const BACKENDS: readonly Backend[] = ["nft", "legacy"];
 /** The address that most tests ask for. */
 export const ADDRESS = "10.96.0.2";
 
+/** How long a program that is disposed of may take to end by itself. */
+const END_MS = 2000;
+
 /** How long a test waits for what has to come, before it fails. */
 const PATIENCE_MS = 30_000;
 
@@ -137,7 +140,7 @@ export interface StartOptions {
   cwd?: string;
 }
 
-/** The program as a running process. It is killed when it is disposed of. */
+/** The program as a running process. It is ended when it is disposed of, and killed if that takes long. */
 export class Program implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #ended: Promise<Output>;
@@ -238,11 +241,17 @@ export class Program implements AsyncDisposable {
     return this.end();
   }
 
+  /** Killed, it would leave its watchers behind. */
   async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      this.#child.kill("SIGKILL");
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error; // it has ended
+    const over = new AbortController();
+    this.#ended.finally(() => over.abort());
+    for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+      try {
+        this.#child.kill(signal);
+      } catch (error) {
+        if (!(error instanceof TypeError)) throw error; // it has ended
+      }
+      await delay(END_MS, { signal: over.signal }).catch(() => {});
     }
     await this.#ended;
   }
