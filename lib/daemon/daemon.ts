@@ -71,13 +71,14 @@ class Kept {
     const report = await this.#keeper.pass(cause, signal);
     if (signal.aborted) return { ok: false };
     for (const observer of this.#options.observers) observer.onPass?.(report, { cause, about, at });
-    const settled = report.items.filter(({ damped }) => !damped);
     // Drift that no event told of: the watcher hangs, or has lost its place.
-    const isUnseen = cause === "interval" && settled.some(({ before }) => before?.state === "missing");
+    const isUnseen = cause === "interval" && report.items.some((it) => !it.damped && it.before?.state === "missing");
     if (isUnseen && this.#watcher?.isListening) this.#watcher.restart();
     this.#follow(report);
     return {
-      ok: settled.every(({ after }) => after?.ok || after?.pending),
+      ok: report.items.every(({ after, damped, error }) =>
+        after?.ok || after?.pending || (damped && error === undefined)
+      ),
       again: report.again,
       poll: this.#pollPause(report),
     };

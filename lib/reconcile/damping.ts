@@ -44,7 +44,7 @@ export class Damping {
     // What is added at the start was not lost.
     if (cause !== "start") report.items.forEach((it) => this.#learn(it));
     const items = report.items.map((it) => ({ ...it, damped: isDamped(this.#fights.get(itemName(it.item))) }));
-    return { ...report, items, again: this.#again() };
+    return { ...report, items, again: this.#again(items) };
   }
 
   #learn({ item, before, after, error }: ItemReport): void {
@@ -72,10 +72,13 @@ export class Damping {
   }
 
   /** Milliseconds until something has to be looked at again for the sake of a pause; undefined if nothing has. */
-  #again(): number | undefined {
+  #again(items: readonly ItemReport[]): number | undefined {
     const now = this.#now();
-    const times = [...this.#fights.values()].filter(isDamped)
-      .flatMap(({ until, lastAt }) => [until, lastAt + PEACE_MS].filter((at) => at > now).slice(0, 1));
+    // The pause may have been over before the pass was, and in time for nobody.
+    const waiting = new Set(items.filter(isWaiting).map(({ item }) => itemName(item)));
+    const times = [...this.#fights].filter(([, fight]) => isDamped(fight)).flatMap(([key, { until, lastAt }]) =>
+      waiting.has(key) ? Math.max(until, now) : [until, lastAt + PEACE_MS].filter((at) => at > now).slice(0, 1)
+    );
     return times.length === 0 ? undefined : Math.min(...times) - now;
   }
 }
@@ -90,6 +93,11 @@ function goOn(fight: Fight | undefined, now: number): Fight {
   const excess = repairs - FREE_REPAIRS;
   const pause = excess < 0 ? 0 : Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(excess, 10));
   return { ...fight, repairs, countedAt: now, lastAt: now, until: now + pause };
+}
+
+/** Whether nothing but a pause is in the way of what would put it right. */
+function isWaiting({ after, error }: ItemReport): boolean {
+  return after?.ok === false && !after.pending && after.repairs.length > 0 && error === undefined;
 }
 
 function isDamped(fight: Fight | undefined): boolean {

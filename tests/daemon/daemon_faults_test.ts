@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertLess, assertLessOrEqual } from "@std/assert";
+import { assert, assertEquals, assertLess, assertLessOrEqual, assertNotEquals } from "@std/assert";
 import { loseAddress, loseRule, RULE_GONE, type Run, startDaemon } from "../support/fake_daemon.ts";
 import { fakeLog } from "../support/fake_log.ts";
 import type { FakeNode } from "../support/fake_node.ts";
@@ -193,6 +193,23 @@ Deno.test(
     assertLess(run.passes.length, 100);
   },
 );
+
+Deno.test("runDaemon() tries again within seconds when a repair fails of what was fought about", async () => {
+  await using _log = await fakeLog();
+  await using run = startDaemon();
+  const wanted = await run.settle();
+  for (let lost = 0; lost < 6; lost++) {
+    loseAddress(run.node);
+    await run.clock.advance(1500);
+  }
+  run.node.refuse.push([/^address add/, "RTNETLINK answers: No space left on device"]);
+  loseAddress(run.node);
+  await run.clock.advance(1500);
+  assertNotEquals(run.node.dump(), wanted);
+  run.node.refuse.length = 0;
+  await run.clock.advance(3000);
+  assertEquals(run.node.dump(), wanted);
+});
 
 function restartsOf({ watchers }: Run): readonly string[] {
   return watchers.filter(({ kind }) => kind === "restarted").map(({ program }) => program);

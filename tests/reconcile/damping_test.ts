@@ -147,6 +147,19 @@ Deno.test("Damping.learn() does not count a pause, in which the item stays away"
   }
 });
 
+Deno.test("Damping.learn() asks for a pass at once when the pause ended during the one that left the item away", async () => {
+  const more = { repairs: [{ command: "address add 10.96.0.2/32 dev lo" }] };
+  const run = start();
+  for (let lost = 0; lost < 5; lost++) await run.lose();
+  // Within a burst, in which nothing is counted, and after it.
+  for (const late of [125, 300]) {
+    await run.clock.advance(late);
+    const held = run.learn({ address: { before: "missing", after: "missing", more } });
+    assertEquals(held.again, late === 125 ? 0 : 250);
+    assertEquals(held.items[0]?.damped, true);
+  }
+});
+
 Deno.test("Damping.learn() asks for no pass while what was fought about cannot be repaired", async () => {
   const run = start();
   for (let lost = 0; lost < 5; lost++) await run.lose();
