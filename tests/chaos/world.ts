@@ -7,6 +7,7 @@ import {
   type Backend,
   BINARY,
   Program,
+  rouse,
   ruleLines,
   SCRIPTS,
   toolbox,
@@ -187,7 +188,7 @@ export class World implements AsyncDisposable {
         // did that to it.
         send(pid, name === "sleep" ? "SIGKILL" : "SIGCONT");
       }
-      await this.#rouse();
+      await rouse(this.namespace);
       const deadline = performance.now() + CHILDREN_MS;
       let left = await running(children);
       while (left.length > 0 && performance.now() < deadline) {
@@ -204,17 +205,6 @@ export class World implements AsyncDisposable {
     while (await find(this.program.pid) !== undefined) {
       if (performance.now() > deadline) throw new AssertionError(`Still there ${END_MS} ms after ${signal}`);
       await delay(5);
-    }
-  }
-
-  /** Makes events of each kind that somebody may watch. */
-  async #rouse(): Promise<void> {
-    await this.namespace.ok(["ip", "link", "set", "lo", "alias", "roused"]);
-    for (const family of FAMILIES) {
-      const program = `${family === 4 ? "iptables" : "ip6tables"}-nft`;
-      for (const command of ["-A", "-D"]) {
-        await this.namespace.ok([program, "-t", "raw", command, "OUTPUT", "-p", "udp", "-j", "ACCEPT"]);
-      }
     }
   }
 

@@ -7,6 +7,7 @@ import {
   BACKENDS,
   eventually,
   Program,
+  rouse,
   ruleLines,
   runProgram,
   SCRIPTS,
@@ -354,5 +355,6 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const) {
       assertSameDump(await node.dump(), there);
       assertEquals((await next.stop()).stderr.match(/ (?:Added|Replaced|Removed) /g), null);
     });
+    await rouse(node);
   });
 }

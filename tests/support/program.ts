@@ -257,6 +257,16 @@ export class Program implements AsyncDisposable {
   }
 }
 
+/** Makes events of each kind that somebody may watch: the watchers of a program that was killed end at the next one. */
+export async function rouse(namespace: Namespace): Promise<void> {
+  await namespace.ok(["ip", "link", "set", "lo", "alias", "roused"]);
+  for (const program of ["iptables-nft", "ip6tables-nft"]) {
+    for (const command of ["-A", "-D"]) {
+      await namespace.ok([program, "-t", "raw", command, "OUTPUT", "-p", "udp", "-j", "ACCEPT"]);
+    }
+  }
+}
+
 /** Runs the program to its end. */
 export async function runProgram(
   namespace: Namespace,
