@@ -74,7 +74,7 @@ export class Damping {
   /** Milliseconds until something has to be looked at again for the sake of a pause; undefined if nothing has. */
   #again(items: readonly ItemReport[]): number | undefined {
     const now = this.#now();
-    // The pause may have been over before the pass was, and in time for nobody.
+    // A pause that ended during the pass kept it from a repair all the same, and no event comes for that.
     const waiting = new Set(items.filter(isWaiting).map(({ item }) => itemName(item)));
     const times = [...this.#fights].filter(([, fight]) => isDamped(fight)).flatMap(([key, { until, lastAt }]) =>
       waiting.has(key) ? Math.max(until, now) : [until, lastAt + PEACE_MS].filter((at) => at > now).slice(0, 1)

@@ -181,10 +181,7 @@ Deno.test(
     await using _log = await fakeLog();
     await using run = startDaemon();
     await run.settle();
-    for (let lost = 0; lost < 6; lost++) {
-      loseAddress(run.node);
-      await run.clock.advance(2000);
-    }
+    await fight(run);
     run.node.refuse.push([/^address add/, "RTNETLINK answers: No space left on device"]);
     loseAddress(run.node);
     await run.clock.advance(20_000);
@@ -198,10 +195,7 @@ Deno.test("runDaemon() tries again within seconds when a repair fails of what wa
   await using _log = await fakeLog();
   await using run = startDaemon();
   const wanted = await run.settle();
-  for (let lost = 0; lost < 6; lost++) {
-    loseAddress(run.node);
-    await run.clock.advance(1500);
-  }
+  await fight(run);
   run.node.refuse.push([/^address add/, "RTNETLINK answers: No space left on device"]);
   loseAddress(run.node);
   await run.clock.advance(1500);
@@ -210,6 +204,14 @@ Deno.test("runDaemon() tries again within seconds when a repair fails of what wa
   await run.clock.advance(3000);
   assertEquals(run.node.dump(), wanted);
 });
+
+/** The address is lost so often that its repairs get pauses of a second. */
+async function fight({ node, clock }: Run): Promise<void> {
+  for (let lost = 0; lost < 6; lost++) {
+    loseAddress(node);
+    await clock.advance(2000);
+  }
+}
 
 function restartsOf({ watchers }: Run): readonly string[] {
   return watchers.filter(({ kind }) => kind === "restarted").map(({ program }) => program);
