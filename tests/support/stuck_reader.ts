@@ -9,6 +9,8 @@ import { assertSameDump, flags, Program, type StartOptions, WANTED } from "./pro
 
 /** A named pipe in the namespace. */
 const PIPE = "/run/stuck";
+/** What was read of it. */
+const READ = "/run/read";
 
 /** Makes the pipe, fills it, and runs what follows with it as standard error. It holds the pipe open for reading, too. */
 const WITH_FULL_PIPE = `mkfifo ${PIPE} && exec 3<>${PIPE} &&
@@ -50,10 +52,16 @@ export async function isReadLater(namespace: Namespace, options: StartOptions): 
     through: ["sh", "-c", WITH_FULL_PIPE, "sh"],
   });
   await program.reached(namespace, WANTED);
-  const reader = namespace.spawn(["sed", "-u", "s/\\x00*//; /Stopped/q", PIPE], { stdout: "piped" });
-  const [{ code }, { stdout }] = await Promise.all([program.stop(), reader.output()]);
+  const read = async () => {
+    const lines = (await namespace.run(["cat", READ])).stdout.split("\n");
+    return lines.map((line) => /^I.*?\] (\w+)/.exec(line)?.[1]);
+  };
+  const reader = namespace.run(["sh", "-c", `exec sed -u 's/\\x00*//; /Stopped/q' ${PIPE} > ${READ}`]);
+  // The kernel holds what is wanted a little before the program knows: stopped in between, it would not log it.
+  await program.until(async () => assertEquals((await read()).filter((it) => it === "Added").length, WANTED.length));
+  const [{ code }] = await Promise.all([program.stop(), reader]);
   assertEquals(code, 0);
-  const messages = new TextDecoder().decode(stdout).split("\n").map((line) => /^I.*?\] (\w+)/.exec(line)?.[1]);
-  assertEquals(messages.toSorted(), [...Array(6).fill("Added"), "Started", "Stopped", undefined]);
+  const messages = await read();
+  assertEquals(messages.toSorted(), [...Array(WANTED.length).fill("Added"), "Started", "Stopped", undefined]);
   assertEquals(messages.at(-2), "Stopped");
 }
