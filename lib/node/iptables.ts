@@ -7,7 +7,7 @@
 import type { Desired } from "../desired/desired.ts";
 import type { Rule } from "../desired/rules.ts";
 import { CommandError, type FailureKind } from "./command_error.ts";
-import { creations } from "./iptables_creation.ts";
+import { creation } from "./iptables_creation.ts";
 import { judge } from "./iptables_judge.ts";
 import { chainsOf, END, isWhole, parseListing, transactions } from "./iptables_language.ts";
 import { countingTool } from "./iptables_native.ts";
@@ -67,7 +67,7 @@ export function rulesTool(rules: readonly Rule[], options: RulesToolOptions): To
     look: transactions(chains.map(({ table, chain }) => ({ table, command: `-S ${chain}` }))) + `${END}\n`,
     answered: isWhole,
     judge: (listing) => judge(rules, want, parseListing(listing, chains)),
-    ...backend === "nft" && want === "present" && { preparations: (findings) => creations(family, findings) },
+    ...backend === "nft" && want === "present" && { preparation: (findings) => creation(family, findings) },
     script,
     shell: ({ table, command, typed = command }) => `${iptablesProgram("", family, backend)} -t ${table} ${typed}`,
     keepable: true,

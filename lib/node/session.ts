@@ -102,6 +102,14 @@ export class Session {
     return this.#running.lines;
   }
 
+  /**
+   * Whether it has printed anything on stderr. Then more may come there after the answer on stdout, and only its end is sure to
+   * have all.
+   */
+  get hasComplained(): boolean {
+    return this.#complained;
+  }
+
   /** As {@linkcode Process.say}; a kept process that does not answer is replaced by a new one. */
   async say(text: string, answered: (answer: Answer) => boolean): Promise<Answer | undefined> {
     const answer = await this.#say(text, answered);
@@ -130,12 +138,11 @@ export class Session {
   /**
    * Ends the conversation.
    *
-   * @param keep All went well, so that the process may be kept. One that complained is not: more may come on stderr after
-   * the answer on stdout, and only its end is sure to have all.
+   * @param keep All went well, so that the process may be kept.
    */
   async end(keep: boolean): Promise<CommandResult> {
     this.#options.signal?.removeEventListener("abort", this.#abort);
-    const isKept = keep && !this.#complained && !this.#options.signal?.aborted;
+    const isKept = keep && !this.#options.signal?.aborted;
     const result = isKept
       ? { argv: this.#argv, stdout: "", stderr: "", error: undefined }
       : await this.#running.process.end();

@@ -26,8 +26,8 @@ export class SystemCommands implements CommandRunner {
 
   /** @param env The whole environment of the programs. */
   constructor(env: Readonly<Record<string, string>>) {
-    // The texts of errors are read.
-    this.#env = { ...env, LC_ALL: "C" };
+    // The texts of errors are read; nft --interactive would write what it was told to a file in HOME.
+    this.#env = { ...env, LC_ALL: "C", HOME: "/dev/null" };
   }
 
   start(argv: readonly string[], options: CommandOptions): Process {

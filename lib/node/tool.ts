@@ -1,5 +1,6 @@
 import type { CommandError } from "./command_error.ts";
 import type { Item } from "../desired/desired.ts";
+import type { Answer } from "./process.ts";
 
 /** How an item stands in the kernel. */
 export type State = "present" | "missing" | "surplus" | "wrong";
@@ -37,6 +38,17 @@ export interface Finding {
   readonly repairs: readonly Repair[];
 }
 
+/** A conversation with another program, before repairs. It may fail: the repairs follow all the same. */
+export interface Preparation {
+  readonly argv: readonly string[];
+  /** The request for a listing, as lines. */
+  readonly look: string;
+  /** Whether an answer is whole: to the request, and to the script. */
+  answered(answer: Answer): boolean;
+  /** What the listing asks for, as lines; empty: nothing. */
+  script(listing: string): string;
+}
+
 /**
  * A program that lists what is in the kernel and changes it, both in one process: it is told {@linkcode Tool.look} on stdin,
  * then the repairs and {@linkcode Tool.look} once more.
@@ -59,8 +71,8 @@ export interface Tool {
   answered(stdout: string, stderr: string, lines: number): boolean;
   /** Compares a listing with what is desired. @throws {SyntaxError} if it cannot be read. */
   judge(listing: string): readonly Finding[];
-  /** Command lines to be run before the repairs of some findings. They may fail: the repairs follow all the same. */
-  preparations?(findings: readonly Finding[]): readonly (readonly string[])[];
+  /** What comes before the repairs of some findings, if anything does. */
+  preparation?(findings: readonly Finding[]): Preparation | undefined;
   /** The repairs of some findings as input. */
   script(findings: readonly Finding[]): string;
   /** A repair as a person would type it. */

@@ -168,22 +168,28 @@ async function converse(tool: Tool, { sessions, apply, holds, command, commands 
     after = undefined;
   }
   const isRepaired = after !== undefined && (!apply || brokenIn(after).every(({ ok }) => ok));
-  const result = await session.end(tool.keepable && isRepaired);
+  const result = await session.end(tool.keepable && isRepaired && !session.hasComplained);
   commands.push(result);
   const error = unreadable ?? result.error;
   const itemAt = (line: number) => told[line - session.linesBefore - 1];
   return { before, after, error, blamed: error === undefined ? new Map() : tool.blame(error, itemAt) };
 }
 
-/** Runs what is to be run before repairs. It is not among the commands of the report: that one fails is no fault. */
+/** Does what comes before repairs. It is not among the commands of the report: that it fails is no fault. */
 async function prepare(
   tool: Tool,
   broken: readonly Finding[],
   sessions: Sessions,
   { timeout, signal }: CommandOptions,
 ): Promise<void> {
-  const options = { timeout: Math.min(timeout, PREPARATION_MS), signal };
-  await Promise.all(tool.preparations?.(broken).map((argv) => sessions.open(argv, options).end(false)) ?? []);
+  const preparation = tool.preparation?.(broken);
+  if (preparation === undefined) return;
+  const { argv, look, answered, script } = preparation;
+  const session = sessions.open(argv, { timeout: Math.min(timeout, PREPARATION_MS), signal });
+  const listing = await session.say(look, answered);
+  const text = listing === undefined ? "" : script(listing.stdout);
+  const answer = text === "" ? listing : await session.say(text, answered);
+  await session.end(answer !== undefined);
 }
 
 /**

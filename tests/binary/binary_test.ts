@@ -133,7 +133,7 @@ binaryTest("it leaves no file behind: no code cache, nothing under /tmp or HOME"
   const before = await tree();
   // A code cache would be written by the first run and read by the second.
   for (let i = 0; i < 2; i++) {
-    await using program = await Program.start(namespace, flags("nft", "--cleanup"), {
+    await using program = await Program.start(namespace, flags("nft", "-v=4", "--cleanup"), {
       through: ["unshare", "--mount", "sh", "-ec", mounts, "sh"],
       program: ["/run/dist/apiserver-proxy-sidecar"],
       path,
@@ -141,6 +141,11 @@ binaryTest("it leaves no file behind: no code cache, nothing under /tmp or HOME"
       env: { HOME: "/run/home", DENO_DIR: "", XDG_CACHE_HOME: "" },
     });
     await program.reached(namespace, WANTED);
+    // Each full pass starts its commands anew; nft would write a history when it ends.
+    await program.until(() => {
+      program.kill("SIGHUP");
+      assertMatch(program.stderr, /Ran a command command="nft --interactive" code=0/);
+    });
     assertEquals(await tree(), before);
     const { code, stderr } = await program.stop();
     assertEquals(code, 0, stderr);

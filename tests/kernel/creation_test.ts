@@ -1,11 +1,14 @@
 /**
  * Tables that are not there: nft makes them, so that the policies of others are safe from iptables-nft.
  */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import type { Desired } from "../../lib/desired/desired.ts";
 import { CHAINS, type Table } from "../../lib/desired/rules.ts";
-import { creations } from "../../lib/node/iptables_creation.ts";
-import { kernelTest, type Namespace } from "../support/namespace.ts";
+import { creation } from "../../lib/node/iptables_creation.ts";
+import type { Preparation } from "../../lib/node/tool.ts";
+import { FakeNode } from "../support/fake_node.ts";
+import { NftInteractive } from "../support/fake_programs.ts";
+import { kernelTest, type Namespace, type Output } from "../support/namespace.ts";
 import { filtered, flags, Program, runProgram, toolbox } from "../support/program.ts";
 
 const DUAL = "--ip-address=10.96.0.2,fd00:96::2";
@@ -74,32 +77,70 @@ for (const family of [4, 6] as const) {
     }
     const made = await tablesOf(node);
     await node.ok(["nft", "flush", "ruleset"]);
-    for (const argv of creations(family, bare(family))) await node.ok(argv);
+    await tell(node, family, await scriptFor(node, family));
     assertEquals(await tablesOf(node), made);
+    for (const lost of [[`chain ${ip} raw OUTPUT`], [`chain ${ip} raw OUTPUT`, `chain ${ip} raw PREROUTING`]]) {
+      for (const what of lost) await node.ok(["nft", `delete ${what}`]);
+      await tell(node, family, await scriptFor(node, family));
+      assertEquals(linesOf(await tablesOf(node)), linesOf(made));
+    }
   });
 
   kernelTest(`nft changes nothing in tables of ${iptables} that are there`, async (node) => {
+    const late = await scriptFor(node, family);
     await node.ok([iptables, "-P", "INPUT", "DROP"]);
+    await node.ok([iptables, "-P", "OUTPUT", "DROP"]);
     await node.ok(["nft", `add table ${ip} raw { flags dormant; }`]);
-    const before = await tablesOf(node);
-    for (const argv of creations(family, bare(family))) {
-      const { code, stderr } = await node.run(argv);
-      assertEquals({ code, said: stderr.split("\n")[0] }, {
-        code: 1,
-        said: "Error: Could not process rule: File exists",
-      });
+    for (const chain of CHAINS.raw) {
+      const hook = `type filter hook ${chain.toLowerCase()} priority raw; policy drop`;
+      await node.ok(["nft", `add chain ${ip} raw ${chain} { ${hook}; }`]);
     }
+    const before = await tablesOf(node);
+    assertEquals(await scriptFor(node, family), "");
+    // Nor when they were made in the moment after nobody saw them.
+    const { stderr } = await tell(node, family, late);
+    assertEquals(stderr.match(/^Error.*/gm), Array(2).fill("Error: Could not process rule: File exists"));
     assertEquals(await tablesOf(node), before);
   });
+}
+
+kernelTest("FakeNode's nft answers as nft does", async (node) => {
+  const missing = await scriptFor(node, 4);
+  const fake = new NftInteractive(new FakeNode());
+  const input = preparation(4).look + missing + preparation(4).look + missing;
+  for (const line of input.trimEnd().split("\n")) fake.line(line);
+  const firstLines = ({ stdout, stderr }: Readonly<Record<"stdout" | "stderr", string>>) => ({
+    stdout: stdout.replaceAll(/^payload.*, |\t\ttype filter .*\n/gm, ""),
+    stderr: stderr.match(/^Error.*/gm),
+  });
+  assertEquals(firstLines(fake), firstLines(await tell(node, 4, input)));
+});
+
+/** Tells nft; gives what it says. */
+async function tell(node: Namespace, family: 4 | 6, stdin: string): Promise<Output> {
+  const output = await node.run(preparation(family).argv, { stdin, env: { HOME: "/dev/null" } });
+  assertEquals(preparation(family).answered(output), stdin !== "");
+  return output;
+}
+
+/** What nft is told to make on this node. */
+async function scriptFor(node: Namespace, family: 4 | 6): Promise<string> {
+  const { look, script } = preparation(family);
+  return script((await tell(node, family, look)).stdout);
 }
 
 function tablesOf(node: Namespace): Promise<string> {
   return node.ok(["nft", "list", "ruleset"]);
 }
 
-/** What is found where no table is. */
-function bare(family: 4 | 6): Parameters<typeof creations>[1] {
-  return (Object.keys(CHAINS) as Table[]).flatMap((table) =>
+/** The lines of a text, in no order: that of chains is the order in which they were made. */
+function linesOf(text: string): readonly string[] {
+  return text.split("\n").toSorted();
+}
+
+/** What precedes repairs where nobody has a rule. */
+function preparation(family: 4 | 6): Preparation {
+  const findings = (Object.keys(CHAINS) as Table[]).flatMap((table) =>
     CHAINS[table].map((chain) => ({
       item: { kind: "rule", family, table, chain, spec: "" } as Desired["rules"][number],
       state: "missing" as const,
@@ -108,4 +149,7 @@ function bare(family: 4 | 6): Parameters<typeof creations>[1] {
       repairs: [],
     }))
   );
+  const preparation = creation(family, findings);
+  assert(preparation !== undefined);
+  return preparation;
 }

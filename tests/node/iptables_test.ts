@@ -300,7 +300,6 @@ Deno.test("rulesTool() keeps rules in the back end that it is told, and leaves t
   assertEquals(node.processes.map(({ argv }) => argv[0]), [
     "iptables-nft-restore",
     "nft",
-    "nft",
     "iptables-legacy-restore",
     "iptables-restore",
   ]);
@@ -310,12 +309,14 @@ Deno.test("rulesTool() has nft make the tables in which nobody has a rule, and s
   const foreign = "iptables-nft -t filter -A OUTPUT -p udp -j ACCEPT\n";
   const node = new FakeNode(foreign);
   assertEquals((await keep(node, FLAGS, { backend: "nft" })).ok, true);
-  assertEquals(node.processes.slice(1).map(({ argv }) => argv), [[
-    "nft",
-    "create table ip raw; " +
-    "add chain ip raw PREROUTING { type filter hook prerouting priority -300; }; " +
-    "add chain ip raw OUTPUT { type filter hook output priority -300; }",
-  ]]);
+  assertEquals(node.processes.slice(1), [{
+    argv: ["nft", "--interactive"],
+    stdin: "list chain ip raw PREROUTING\nlist chain ip raw OUTPUT\ndescribe tcp dport\n" +
+      "create table ip raw\n" +
+      "add chain ip raw PREROUTING { type filter hook prerouting priority -300; }; " +
+      "add chain ip raw OUTPUT { type filter hook output priority -300; }\n" +
+      "describe tcp dport\n",
+  }]);
   node.apply(`iptables-nft -t filter -D OUTPUT ${FROM} -j ACCEPT`);
   assertEquals((await keep(node, FLAGS, { backend: "nft" })).ok, true);
   assertEquals((await keep(node, FLAGS, { backend: "nft", want: "absent" })).ok, true);

@@ -48,7 +48,7 @@ Deno.test("SystemCommands.start() gives the answer of a program that ends with i
 
 Deno.test("SystemCommands.start() runs programs in / and in an environment that it was given", async () => {
   const { stdout } = await runCommand(COMMANDS, ["sh", "-c", "pwd; env | grep -v ^PWD= | grep -v ^_= | sort"], LIMIT);
-  assertEquals(stdout, `/\nLC_ALL=C\nPATH=${Deno.env.get("PATH")}\n`);
+  assertEquals(stdout, `/\nHOME=/dev/null\nLC_ALL=C\nPATH=${Deno.env.get("PATH")}\n`);
 });
 
 Deno.test("SystemCommands.start() starts no second program while what a killed one has started still runs", async () => {

@@ -138,12 +138,17 @@ Deno.test("Sessions.open() does not keep a process that failed", async () => {
   assertEquals([node.processes.length, node.running.size], [2, 1]);
 });
 
-Deno.test("Sessions.open() does not keep a process that said something on stderr", async () => {
+Deno.test("Session.hasComplained tells whether the process has said anything on stderr in this conversation", async () => {
   const node = new FakeNode();
   await using sessions = new Sessions(node, node.clock);
-  const { result } = await ask(sessions, { text: `link del dev nope\n${SHOW}` });
-  assertEquals(result.stderr, 'Cannot find device "nope"\nCommand failed -:1\n');
-  assertEquals(node.running.size, 0);
+  const told: boolean[] = [];
+  for (const text of ["", "link del dev nope\n", ""]) {
+    const session = sessions.open(IP, { timeout: 10_000 });
+    await session.say(text + SHOW, ({ stdout }) => stdout.endsWith("]\n"));
+    told.push(session.hasComplained);
+    await session.end(true);
+  }
+  assertEquals(told, [false, true, false]);
 });
 
 Deno.test("Sessions.open() ends the conversation when it is stopped", async () => {

@@ -49,7 +49,7 @@ for (const mode of ["nft", "legacy"] as const) {
     for (const cause of ["start", "interval"] as const) await keeper.pass(cause);
     await keeper[Symbol.asyncDispose]();
     const strays = mode === "nft" ? ["ip"] : Array(2).fill("iptables-nft-save");
-    const made = mode === "nft" ? ["nft", "nft"] : [];
+    const made = mode === "nft" ? ["nft"] : [];
     assertEquals(programs(node), [`iptables-${mode}-restore`, ...made, ...strays, `iptables-${mode}-restore`]);
     assertEquals(rulesOf(node), dumpedRules(`iptables-${mode}`));
   });

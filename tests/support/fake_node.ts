@@ -13,7 +13,7 @@ import {
   Exit,
   Ip,
   Monitor,
-  NftCreate,
+  NftInteractive,
   NftList,
   Print,
   type Program,
@@ -77,6 +77,9 @@ export class FakeNode implements CommandRunner {
   modern = false;
   /** Which back end the plain names drive. */
   backend: "nft" | "legacy" = "nft";
+
+  /** The chains in the tables that nft made, by the names of these, such as `ip raw`. */
+  readonly nftTables = new Map<string, Set<string>>();
 
   readonly clock: FakeClock;
   readonly #links = new FakeLinks((kind) => kind === "nope" || (kind === "dummy" && this.noDummy));
@@ -161,7 +164,7 @@ export class FakeNode implements CommandRunner {
       const chain = this.table(`${nft}tables-nft`, nftTable).get(nftChain);
       return new NftList(chain === undefined ? "" : listForNft(`${nft} ${nftTable}`, nftChain, chain));
     }
-    if (/^nft create table ip6? (raw|filter);/.test(command)) return new NftCreate(command.slice("nft ".length));
+    if (command === "nft --interactive") return new NftInteractive(this);
     const [, file = "", kind] = /^ip -force -batch (\/proc\/net\/(ip6?)_tables_names)$/.exec(command) ?? [];
     if (kind !== undefined) return new TableNames([...this.#created.get(`${kind}tables-legacy`) ?? []], file);
     const [, name = "", family = "", backend = this.backend, what, options = ""] =

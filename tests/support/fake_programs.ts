@@ -76,16 +76,37 @@ export class NftList implements Program {
   }
 }
 
-/** `nft "create table ip filter; …"`, where the table is there. */
-export class NftCreate implements Program {
-  readonly stdout = "";
-  readonly stderr: string;
-  constructor(input: string) {
-    this.stderr = `Error: Could not process rule: File exists\n${input}\n`;
+/** `nft --interactive`. */
+export class NftInteractive implements Program {
+  stdout = "";
+  stderr = "";
+  readonly #node: FakeNode;
+
+  constructor(node: FakeNode) {
+    this.#node = node;
   }
-  line(): void {}
+
+  line(text: string): void {
+    const [, verb, what = "", chain = ""] =
+      /^(describe|list chain|create table|add chain) (\S+ \S+) ?(\S*)/.exec(text) ?? [];
+    const { nftTables } = this.#node;
+    if (verb === "describe") this.stdout += `payload expression, datatype of ${what}, 16 bits\n`;
+    else if (verb === "create table" && !nftTables.has(what)) nftTables.set(what, new Set());
+    else if (verb === "create table") this.#complain("Could not process rule: File exists", text);
+    else if (verb === "add chain" && nftTables.has(what)) {
+      for (const [, chain = ""] of text.matchAll(/add chain \S+ \S+ (\S+) /g)) nftTables.get(what)?.add(chain);
+    } else if (verb === "list chain" && nftTables.get(what)?.has(chain)) {
+      this.stdout += `table ${what} {\n\tchain ${chain} {\n\t}\n}\n`;
+    } else if (verb === undefined) throw new Error(`FakeNode does not know "${text}" of nft`);
+    else this.#complain("No such file or directory", text);
+  }
+
   end(): number {
-    return 1;
+    return 0;
+  }
+
+  #complain(error: string, text: string): void {
+    this.stderr += `Error: ${error}\n${text}\n`;
   }
 }
 
