@@ -31,12 +31,12 @@ export function creation(family: 4 | 6, findings: readonly Finding[]): Preparati
   const tables = new Set(findings.flatMap(({ item, isBare }) => isBare && item.kind === "rule" ? [item.table] : []));
   if (tables.size === 0) return undefined;
   const places = [...tables].map((table) => ({ ip: family === 4 ? "ip" : "ip6", table, chains: CHAINS[table] }));
+  const questions = places.flatMap(({ ip, table, chains }) =>
+    chains.map((chain) => `list chain ${ip} ${table} ${chain}`)
+  );
   return {
     argv: NFT,
-    look: places.flatMap(({ ip, table, chains }) => chains.map((chain) => `list chain ${ip} ${table} ${chain}\n`)).join(
-      "",
-    ) +
-      MARK,
+    look: `${questions.join("\n")}\n${MARK}`,
     answered: ({ stdout }) => MARKED.test(stdout),
     script(listing) {
       const lines = places.flatMap(({ ip, table, chains }) => {
