@@ -105,6 +105,8 @@ export class RulesKeeper implements Keeper {
       this.#leaving.over("leave");
       return;
     }
+    // Stopped: what is left is for cleanup, and nothing to warn of.
+    if (signal?.aborted) return;
     const failed = this.#leaving.report("leave");
     if (failed === undefined) return;
     const error = items.find(({ error }) => error !== undefined)?.error;
