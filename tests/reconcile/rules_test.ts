@@ -3,6 +3,7 @@ import { desired } from "../../lib/desired/desired.ts";
 import type { Report } from "../../lib/reconcile/pass.ts";
 import { backendOf, RulesKeeper } from "../../lib/reconcile/rules.ts";
 import { fakeLog } from "../support/fake_log.ts";
+import { settled } from "../support/fake_clock.ts";
 import { FakeNode } from "../support/fake_node.ts";
 import { configOf } from "../support/reports.ts";
 import { dumpedRules } from "../support/texts.ts";
@@ -74,6 +75,26 @@ Deno.test("RulesKeeper.pass() moves the rules when a hint appears, at a full loo
   assertEquals(backendIn(await keeper.pass("interval")), "legacy");
   assertEquals(programs(node), ["iptables-legacy-restore"], "sure of it, and others' rules left alone");
   assertEquals(log.take(), []);
+  await keeper[Symbol.asyncDispose]();
+});
+
+Deno.test("RulesKeeper.pass() warns of nothing when it is stopped while the rules move", async () => {
+  await using log = await fakeLog();
+  const { node, keeper } = start();
+  await keeper.pass("start");
+  node.apply(HINT);
+  node.slow.set("iptables-legacy-restore", 100);
+  const stop = new AbortController();
+  const moving = keeper.pass("interval", stop.signal);
+  await settled();
+  node.hang.add("iptables-nft-restore");
+  await node.clock.advance(1000);
+  assertEquals(rulesOf(node), [...dumpedRules("iptables-nft"), ...dumpedRules("iptables-legacy")]);
+  stop.abort();
+  await moving;
+  assertEquals(log.take(), [
+    'I The node uses another back end of iptables now, the rules move there backend="legacy"',
+  ]);
   await keeper[Symbol.asyncDispose]();
 });
 
